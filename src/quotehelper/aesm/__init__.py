@@ -1,0 +1,1 @@
+"""Intel's AESM protocol: messages and frames, status codes, and a client."""

@@ -1,0 +1,105 @@
+"""Every deliberate error of quotehelper: one class for each decision a caller can take. Pure.
+
+::
+
+    QuoteHelperError
+    ├── DecodeError       the input is not what it claims to be: reject the input
+    ├── ProtocolError     an AESM request that deserves an answer in kind: answer its status, close
+    ├── PlatformError     the platform can't quote this: answer a status, maybe retry; its cause says why
+    ├── DaemonError       a daemon answered a request of ours with a status other than success
+    ├── TransportError    a daemon could not be reached, or broke off: try again later
+    ├── CryptoError       a signature or MAC that must hold does not
+    └── ConfigError       the operator must act: says what is wrong, and what to do
+
+Anything else that leaves a public function is a bug.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class QuoteHelperError(Exception):
+    """The root of the tree; catch it only at an edge (a connection, a background task, ``cli``)."""
+
+
+class DecodeError(QuoteHelperError):
+    """Bytes or text from outside that do not form the structure they should.
+
+    ``structure`` and ``field`` name where, in the specification's words; ``reason`` what was found and what
+    was expected. ``offset`` is in bytes from the start of the structure where that is known.
+    """
+
+    def __init__(self, structure: str, field: str, reason: str, *, offset: int | None = None) -> None:
+        where = f"{structure}.{field}" if field else structure
+        at = "" if offset is None else f" at byte {offset}"
+        super().__init__(f"{where}{at}: {reason}")
+        self.structure = structure
+        self.field = field
+        self.reason = reason
+        self.offset = offset
+
+
+class ProtocolError(QuoteHelperError):
+    """A recognised AESM request that can't be carried out as it stands.
+
+    ``request_field`` is the envelope field number that decides which response answers it; ``status`` the
+    ``aesm_error_t`` value to put there.
+    """
+
+    def __init__(self, request_field: int, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.request_field = request_field
+        self.status = status
+        self.reason = reason
+
+
+class PlatformCause(enum.Enum):
+    """Why a platform did not make a quote. ``node.service`` turns each into the AESM status clients react to best."""
+
+    UNSUPPORTED_KEY = "the attestation key id is not one of this platform's"
+    KEY_NOT_INITIALIZED = "no attestation key has been initialised, or the platform's TCB has changed since"
+    INVALID_REPORT = "the report's MAC does not hold: it was not made on this platform for this quoting enclave"
+    UNABLE_TO_MAKE_QE_REPORT = "the quoting enclave could not make a report for the given target"
+    KEY_CERTIFICATION = "the attestation key could not be certified"
+    NO_CERTIFICATE = "no PCK certificate is known for this platform at its TCB"
+    UNAVAILABLE = "the platform can't quote now"
+    BUSY = "the platform has more work than it takes"
+
+
+class PlatformError(QuoteHelperError):
+    """A platform could not do what was asked. ``cause`` decides the answer, ``detail`` goes to the log."""
+
+    def __init__(self, cause: PlatformCause, detail: str = "") -> None:
+        super().__init__(f"{cause.value}: {detail}" if detail else cause.value)
+        self.cause = cause
+        self.detail = detail
+
+
+class DaemonError(QuoteHelperError):
+    """An AESM daemon answered with an error status.
+
+    ``status`` is the ``aesm_error_t`` value, also where this version does not know it.
+    """
+
+    def __init__(self, request: str, status: int, meaning: str) -> None:
+        super().__init__(f"{request}: the daemon answered {status}: {meaning}")
+        self.request = request
+        self.status = status
+
+
+class TransportError(QuoteHelperError):
+    """A daemon's socket could not be reached, or the exchange broke off or took too long."""
+
+
+class CryptoError(QuoteHelperError):
+    """A signature or MAC that must hold does not; the message names which."""
+
+
+class ConfigError(QuoteHelperError):
+    """Something only the operator can mend. The message says what is wrong, ``remedy`` what to do about it."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}. {remedy}")
+        self.problem = problem
+        self.remedy = remedy

@@ -1,0 +1,1 @@
+"""Who can quote: the Platform protocol and its implementations."""

@@ -1,0 +1,60 @@
+"""What a platform is: whoever really makes the quote. Pure.
+
+A platform takes values and returns values; it is synchronous and used by one thread. The contract test suite
+(``tests/contract``) runs against every implementation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from quotehelper.sgx.key_id import AttestationKeyId, QeReportInfo
+    from quotehelper.sgx.report import Report, TargetInfo
+
+
+class QuotingTarget(NamedTuple):
+    """What a client needs before it can ask for a quote.
+
+    ``target_info`` names the quoting enclave: the client's report must be made for it. ``public_key_id`` is the
+    32-byte ECDSA_ID, SHA-256 over attestation key and auth data (aesm 4.4).
+    """
+
+    target_info: TargetInfo
+    public_key_id: bytes
+
+
+class Quoted(NamedTuple):
+    """A quote's exact bytes, and the QE's report over it if ``qe_report_info`` was given."""
+
+    quote: bytes
+    qe_report_info: QeReportInfo | None
+
+
+class Platform(Protocol):
+    """Makes quotes. Each method but ``close`` may raise PlatformError, whose cause decides what clients are told."""
+
+    def attestation_keys(self) -> tuple[AttestationKeyId, ...]:
+        """The ids of the keys that can sign, in order of preference; never empty."""
+        ...
+
+    def target(self, key: AttestationKeyId) -> QuotingTarget:
+        """The quoting enclave behind ``key``, its key initialised. Raises PlatformError (UNSUPPORTED_KEY, …)."""
+        ...
+
+    def quote_size(self, key: AttestationKeyId) -> int:
+        """The exact size in bytes of the next quote by ``key``. Raises PlatformError (KEY_NOT_INITIALIZED, …)."""
+        ...
+
+    def quote(self, report: Report, key: AttestationKeyId, qe_report_info: QeReportInfo | None = None) -> Quoted:
+        """A quote over ``report``, which the caller's client controls.
+
+        With ``qe_report_info`` its ``qe_report`` becomes the QE's report for the target and nonce in it. Raises
+        PlatformError: INVALID_REPORT if the report was not made on this platform for this quoting enclave,
+        UNABLE_TO_MAKE_QE_REPORT, KEY_NOT_INITIALIZED, UNSUPPORTED_KEY.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up everything held. Never raises."""
+        ...
