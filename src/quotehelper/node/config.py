@@ -1,0 +1,163 @@
+"""One typed settings tree: defaults, overlaid by a TOML file, the environment and flags. Shell (reads the file).
+
+The file has the same names, in tables::
+
+    log_level = "info"
+    log_format = "json"
+
+    [limits]
+    connections = 2048
+    quote_s = 12.0
+
+Only ``log_level``, ``log_format`` and ``[limits]`` are read from it: they are what SIGHUP can change. Everything
+else decides what the daemon *is* (its socket, its platform) and comes by flag or environment.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from quotehelper.errors import ConfigError
+from quotehelper.node.log import Level, LogFormat, LogSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+DEFAULT_SOCKET = "/var/run/aesmd/aesm.socket"
+"""Compiled into every client library (aesm 1.1)."""
+
+_CONFIG_HINT = "See docs/operations.md for the settings and their ranges"
+
+
+class Limits(NamedTuple):
+    """What one serving process accepts at most. Each has its reason.
+
+    ``frame_bytes``: a request; the largest a DCAP client sends is 1.7 kB, EPID revocation lists are not served.
+    ``buffer_bytes``: the ``buf_size`` of a quote request, which is answered padded to that size; the largest quote
+    possible is 13,346 bytes. ``connections``: clients that have connected but not completed a request (others are
+    never parked); the oldest makes room for the newest. ``received_bytes``: what those have sent, together.
+    ``in_flight``: quote requests complete but not answered; more are told to come back (18). ``header_s``,
+    ``body_s``: seconds until a request's length, and its rest, must be there. ``idle_s``: seconds that an answered
+    connection may wait for a further request. ``quote_s``: seconds until a quote request must be answered; Intel's
+    client gives up after 15. ``drain_s``: seconds for what is in flight when the daemon is told to end.
+    """
+
+    frame_bytes: int = 64 * 1024
+    buffer_bytes: int = 64 * 1024
+    connections: int = 1024
+    received_bytes: int = 8 * 1024 * 1024
+    in_flight: int = 256
+    header_s: float = 5.0
+    body_s: float = 10.0
+    idle_s: float = 0.5
+    quote_s: float = 12.0
+    drain_s: float = 10.0
+
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "frame_bytes": (2048, 1024 * 1024),
+    "buffer_bytes": (16 * 1024, 96 * 1024),
+    "connections": (16, 65536),
+    "received_bytes": (1024 * 1024, 1024**3),
+    "in_flight": (1, 65536),
+    "header_s": (0.05, 600),
+    "body_s": (0.05, 600),
+    "idle_s": (0.0, 600),
+    "quote_s": (0.05, 600),
+    "drain_s": (0.0, 600),
+}
+
+
+class SocketSettings(NamedTuple):
+    """Where clients find the daemon.
+
+    ``path``: of the Unix stream socket. ``mode``: its permission bits; clients need write. ``group``: its group id,
+    or None to leave it. ``abstract``: bind the abstract name that Gramine tries first as well; None means: if
+    ``path`` is the default and ``mode`` lets everybody in.
+    """
+
+    path: str = DEFAULT_SOCKET
+    mode: int = 0o666
+    group: int | None = None
+    abstract: bool | None = None
+
+    @property
+    def binds_abstract(self) -> bool:
+        """Whether the abstract name is to be bound."""
+        everybody = 0o002
+        if self.abstract is None:
+            return self.path == DEFAULT_SOCKET and bool(self.mode & everybody)
+        return self.abstract
+
+
+class Reloadable(NamedTuple):
+    """What SIGHUP reads anew."""
+
+    log: LogSettings
+    limits: Limits
+
+
+class Settings(NamedTuple):
+    """Everything that decides how the daemon runs.
+
+    ``platform``: a name of ``platforms.registry``. ``state``: its state directory. ``processes``: serving
+    processes. ``config_file``: read at start and at SIGHUP. ``log_level``, ``log_format``: given by flag or
+    environment, they win over the file's.
+    """
+
+    platform: str
+    state: str
+    socket: SocketSettings = SocketSettings()
+    processes: int = 1
+    config_file: Path | None = None
+    log_level: Level | None = None
+    log_format: LogFormat | None = None
+
+    def reloadable(self) -> Reloadable:
+        """The log settings and limits as the file says now. Raises ConfigError, naming file and setting."""
+        table = {} if self.config_file is None else _read(self.config_file)
+        where = str(self.config_file)
+        limits = _limits(where, table.pop("limits", {}))
+        level = self.log_level or _choice(where, "log_level", table.pop("log_level", "info"), _LEVELS)
+        log_format = self.log_format or _choice(where, "log_format", table.pop("log_format", "text"), _FORMATS)
+        if table:
+            raise ConfigError(f"{where}: unknown setting {min(table)!r}", _CONFIG_HINT)
+        return Reloadable(LogSettings(level, log_format), limits)
+
+
+_T = TypeVar("_T")
+_LEVELS = {level.name.lower(): level for level in Level}
+_FORMATS = {layout.value: layout for layout in LogFormat}
+
+
+def _choice(where: str, name: str, value: object, choices: Mapping[str, _T]) -> _T:
+    if not isinstance(value, str) or value not in choices:
+        raise ConfigError(f"{where}: {name} is {value!r}, known are {', '.join(choices)}", _CONFIG_HINT)
+    return choices[value]
+
+
+def _limits(where: str, table: object) -> Limits:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where}: limits is not a table", _CONFIG_HINT)
+    for name, value in table.items():
+        if name not in _RANGES:
+            raise ConfigError(f"{where}: unknown setting limits.{name}", _CONFIG_HINT)
+        low, high = _RANGES[name]
+        whole = isinstance(Limits._field_defaults[name], int)
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            raise ConfigError(f"{where}: limits.{name} is {value!r}, not a {'whole ' * whole}number", _CONFIG_HINT)
+        if not low <= value <= high:
+            raise ConfigError(f"{where}: limits.{name} is {value}, it goes from {low} to {high}", _CONFIG_HINT)
+    return Limits(**table)
+
+
+def _read(path: Path) -> dict[str, object]:
+    import tomllib  # noqa: PLC0415  costs 14 ms, and most daemons run without a file
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", "Name a readable file, or leave --config out") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}", "Write it in TOML") from error

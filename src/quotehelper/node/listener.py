@@ -1,0 +1,201 @@
+"""Own the path that clients know: claim it, publish a socket there, give it up. Shell.
+
+A live owner is never robbed, whatever wants the path (users had their host's service orphaned by a second one:
+aesm 1.8). A socket nobody answers at is replaced. Anything else at the path is named and left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import struct
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from quotehelper.errors import ConfigError
+
+if TYPE_CHECKING:
+    from quotehelper.node.config import SocketSettings
+    from quotehelper.node.log import Log
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn. Intel's 32 refused bursts."""
+
+ABSTRACT_NAME = b"\0sgx_aesm_socket_base".ljust(108, b"\0")
+"""The abstract name older clients know, and Gramine tries first: NUL-padded to the whole ``sun_path`` (aesm 1.1)."""
+
+SETTLE_S = 0.05
+"""Seconds between two looks at a socket that refuses: a peer just starting may have bound it but not listen yet."""
+
+
+class Peer(NamedTuple):
+    """Who listens at a socket. ``pid`` 0: a process of another pid namespace."""
+
+    pid: int
+    uid: int
+
+    def __str__(self) -> str:
+        """The process as an operator can find it."""
+        if not self.pid:
+            return f"a process of another container (uid {self.uid})"
+        try:
+            with open(f"/proc/{self.pid}/comm", encoding="utf-8", errors="replace") as comm:  # noqa: PTH123  pathlib costs a serving process 5 ms
+                name = comm.read(64).strip()
+        except OSError:
+            name = "?"
+        return f"process {self.pid} ({name!r}, uid {self.uid})"
+
+
+class Listener:
+    """Listening sockets, and the claim on the path that goes with them. Close with ``release``."""
+
+    def __init__(self, path: str, sockets: tuple[socket.socket, ...]) -> None:
+        self.path = path
+        self.sockets = sockets
+        self._inode = _inode(path)
+
+    def release(self) -> None:
+        """Give the path up if it still is ours, and close the sockets."""
+        if self._inode is not None and _inode(self.path) == self._inode:
+            os.unlink(self.path)  # noqa: PTH108  as above
+        self._inode = None
+        for listening in self.sockets:
+            listening.close()
+
+
+def claim(settings: SocketSettings, log: Log) -> Listener:
+    """Listen at the path, and at the abstract name if it is wanted and free.
+
+    Raises ConfigError, naming owner or obstacle and what to do, if the path can't be had.
+    """
+    sockets = [_publish(settings)]
+    if settings.binds_abstract and (abstract := _bind_abstract(log)) is not None:
+        sockets.append(abstract)
+    return Listener(settings.path, tuple(sockets))
+
+
+def _publish(settings: SocketSettings) -> socket.socket:
+    path = settings.path
+    listening = _new_socket()
+    try:
+        _make_room(path)
+        _bind(listening, path, settings.mode)
+        if settings.group is not None:
+            os.chown(path, -1, settings.group)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise _cannot_listen(path, error) from error
+    except ConfigError:
+        listening.close()
+        raise
+    return listening
+
+
+def _bind(listening: socket.socket, path: str, mode: int) -> None:
+    """Bind with the permissions right from the first moment: chmod afterwards would leave a gap."""
+    umask = os.umask(0o777 & ~mode)
+    try:
+        listening.bind(path)
+    finally:
+        os.umask(umask)
+
+
+def _make_room(path: str) -> None:
+    """Remove a dead socket at ``path``. Raises ConfigError if anything else is there."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        _make_directory(path)
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        kind = "directory" if stat.S_ISDIR(found.st_mode) else "file"
+        hint = "A container runtime makes a directory where a missing socket was to be mounted: mount the directory"
+        remedy = f"{hint} above it instead, and remove {path}" if kind == "directory" else "Remove it, or use --socket"
+        raise ConfigError(f"{path} is a {kind}, not a socket", remedy)
+    inode = _inode(path)
+    for attempt in range(2):
+        if attempt:
+            time.sleep(SETTLE_S)
+        if (owner := _owner(path)) is not None:
+            raise ConfigError(
+                f"{path} is served by {owner}, which is alive",
+                "Stop it first (often: systemctl disable --now aesmd), or use --socket for another path",
+            )
+    if _inode(path) == inode:
+        os.unlink(path)  # noqa: PTH108  pathlib costs a serving process 5 ms
+
+
+def _make_directory(path: str) -> None:
+    """Make the directory that is to hold the socket, as Intel's unit does; its parents must be there."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(os.path.dirname(path) or ".", 0o755)  # noqa: PTH102, PTH120  as below
+
+
+def _owner(address: str | bytes) -> Peer | None:
+    """Who accepts connections at ``address``, or None if nobody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(address)
+        except BlockingIOError:
+            return Peer(0, -1)  # its backlog is full: very much alive, but it can't be asked
+        except OSError as error:
+            if error.errno in {errno.ECONNREFUSED, errno.ENOENT}:
+                return None
+            raise
+        pid, uid, _gid = struct.unpack("iII", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return Peer(pid, uid)
+
+
+def _bind_abstract(log: Log) -> socket.socket | None:
+    listening = _new_socket()
+    try:
+        listening.bind(ABSTRACT_NAME)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        owner = _owner(ABSTRACT_NAME) if error.errno == errno.EADDRINUSE else None
+        log.warning(
+            "abstract socket not bound",
+            name="@sgx_aesm_socket_base",
+            owner=owner or error.strerror,
+            consequence="Gramine tries this name first and will talk to its owner",
+            remedy="end that process, or pass --no-abstract-socket if it is meant to be there",
+        )
+        return None
+    return listening
+
+
+def _new_socket() -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.settimeout(0)
+    return listening
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _cannot_listen(path: str, error: OSError) -> ConfigError:
+    directory = os.path.dirname(path) or "."  # noqa: PTH120  pathlib costs a serving process 5 ms
+    remedies = {
+        errno.ENOENT: f"Create {directory} first, owned by the daemon's user",
+        errno.ENOTDIR: f"{directory} is not a directory: remove it and create one",
+        errno.EACCES: f"Give uid {os.geteuid()} write permission on {directory}, or use --socket",
+        errno.EPERM: f"Give uid {os.geteuid()} the right to it: --socket-group takes a group the daemon is a member of",
+        errno.EROFS: f"{directory} is mounted read-only: mount it writable for the daemon",
+        errno.EADDRINUSE: "Another daemon took the path at the same moment: start only one",
+    }
+    named = errno.errorcode.get(error.errno or 0, "")
+    problem = f"Can't listen at {path}: {error.strerror or error} {f'({named})' if named else ''}".rstrip()
+    if "AF_UNIX path too long" in str(error):
+        return ConfigError(problem, "A Unix socket's path has at most 107 bytes: choose a shorter one")
+    return ConfigError(problem, remedies.get(error.errno or 0, "See docs/operations.md"))

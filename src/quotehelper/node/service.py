@@ -1,0 +1,180 @@
+"""An AESM request becomes an answer: checks in the order of Intel's service, the platform, the status table. Pure.
+
+Every request is answered by the response of its own kind, whatever goes wrong: any other answer makes Intel's
+client crash the application (aesm 0.2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quotehelper.aesm import messages
+from quotehelper.aesm.status import AesmStatus
+from quotehelper.errors import DecodeError, PlatformCause, PlatformError
+from quotehelper.sgx.key_id import AttestationAlgorithm, AttestationKeyId, QeReportInfo, read_key_id_list
+from quotehelper.sgx.report import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quotehelper.errors import ProtocolError
+    from quotehelper.node.config import Limits
+    from quotehelper.node.log import Log
+    from quotehelper.platforms.platform import Platform
+
+STATUS_OF_CAUSE = {
+    PlatformCause.UNSUPPORTED_KEY: AesmStatus.UNSUPPORTED_ATT_KEY_ID,
+    PlatformCause.KEY_NOT_INITIALIZED: AesmStatus.ATT_KEY_NOT_INITIALIZED,
+    PlatformCause.INVALID_REPORT: AesmStatus.INVALID_REPORT,
+    PlatformCause.UNABLE_TO_MAKE_QE_REPORT: AesmStatus.UNABLE_TO_GENERATE_QE_REPORT,
+    PlatformCause.KEY_CERTIFICATION: AesmStatus.KEY_CERTIFICATION_ERROR,
+    PlatformCause.NO_CERTIFICATE: AesmStatus.NO_PLATFORM_CERT_DATA,
+    PlatformCause.UNAVAILABLE: AesmStatus.SERVICE_UNAVAILABLE,
+    PlatformCause.BUSY: AesmStatus.BUSY,
+}
+"""The status that makes clients react best to each cause (aesm 3.2, 8.12). Complete: a test compares the two."""
+
+
+class Refusal(Exception):  # noqa: N818  not an error of this daemon: a status that the client is told
+    """A check failed: answer ``status``; ``reason`` goes to the log."""
+
+    def __init__(self, status: AesmStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Service:
+    """Answers requests with ``platform``. ``limits`` may be exchanged at any time, the platform between requests."""
+
+    def __init__(self, platform: Platform, limits: Limits, log: Log) -> None:
+        self.platform = platform
+        self.limits = limits
+        self._log = log
+        self._handlers: dict[type[messages.Request], Callable[..., messages.Response]] = {
+            messages.GetQuoteExRequest: self._quote,
+            messages.GetQuoteSizeExRequest: self._quote_size,
+            messages.InitQuoteExRequest: self._init_quote,
+            messages.SelectAttKeyIDRequest: self._select_key,
+            messages.GetSupportedAttKeyIDNumRequest: self._count_keys,
+            messages.GetSupportedAttKeyIDsRequest: self._list_keys,
+            messages.SGXRegisterRequest: self._register,
+        }
+
+    def answer(self, request: messages.Request) -> bytes:
+        """The whole frame that answers ``request``, which the client controls. Never raises for its content."""
+        handler = self._handlers.get(type(request), self._decline)
+        try:
+            return messages.encode_response(handler(request))
+        except Refusal as refusal:
+            return self._tell(request, refusal.status, refusal.reason)
+        except PlatformError as error:
+            return self._tell(request, STATUS_OF_CAUSE[error.cause], str(error))
+
+    def busy(self, request: messages.Request, reason: str) -> bytes:
+        """The frame that tells the client to come back later."""
+        return self._tell(request, AesmStatus.BUSY, reason)
+
+    def refuse(self, error: ProtocolError) -> bytes:
+        """The frame that answers a request which lacks something required."""
+        self._log.info("request refused", field=error.request_field, status=error.status, reason=error.reason)
+        return messages.encode_response(messages.error_response(error.request_field, error.status))
+
+    def _tell(self, request: messages.Request, status: AesmStatus, reason: str) -> bytes:
+        self._log.info(
+            "request refused", request=type(request).__name__, status=f"{status.value} {status.name}", reason=reason
+        )
+        return messages.encode_response(messages.error_response(request.FIELD, status, request))
+
+    # Quotes
+
+    def _quote(self, request: messages.GetQuoteExRequest) -> messages.Response:
+        """Checks in Intel's order (aesm 4.6): key id, lengths, initialised, buffer size, then the report's MAC."""
+        key = self._key(request.att_key_id)
+        if len(request.report) != Report.SIZE:
+            raise Refusal(AesmStatus.PARAMETER_ERROR, f"the report has {len(request.report)} bytes, not {Report.SIZE}")
+        wanted = request.qe_report_info
+        if wanted is not None and len(wanted) != QeReportInfo.SIZE:
+            raise Refusal(
+                AesmStatus.PARAMETER_ERROR, f"qe_report_info has {len(wanted)} bytes, not {QeReportInfo.SIZE}"
+            )
+        size = self.platform.quote_size(key)
+        if not size <= request.buf_size <= self.limits.buffer_bytes:
+            raise Refusal(
+                AesmStatus.PARAMETER_ERROR,
+                f"buf_size is {request.buf_size}, it goes from {size} to {self.limits.buffer_bytes}",
+            )
+        info = None if wanted is None else QeReportInfo(wanted)
+        quoted = self.platform.quote(Report(request.report), key, info)
+        return messages.GetQuoteExResponse(
+            AesmStatus.SUCCESS,
+            quoted.quote.ljust(request.buf_size, b"\0"),
+            None if quoted.qe_report_info is None else quoted.qe_report_info.raw,
+        )
+
+    def _quote_size(self, request: messages.GetQuoteSizeExRequest) -> messages.Response:
+        return messages.GetQuoteSizeExResponse(
+            AesmStatus.SUCCESS, self.platform.quote_size(self._key(request.att_key_id))
+        )
+
+    def _init_quote(self, request: messages.InitQuoteExRequest) -> messages.Response:
+        """Without ``b_pub_key_id`` nothing is touched, and buf_size is stack garbage of the client's (aesm 0.7)."""
+        key = self._key(request.att_key_id)
+        if not request.b_pub_key_id:
+            return messages.InitQuoteExResponse(AesmStatus.SUCCESS, bytes(512), 32, None)
+        if request.buf_size != 32:  # noqa: PLR2004  the size of an ECDSA_ID
+            raise Refusal(AesmStatus.PARAMETER_ERROR, f"buf_size is {request.buf_size}, the key's id takes 32 bytes")
+        target = self.platform.target(key)
+        public_key_id = target.public_key_id
+        return messages.InitQuoteExResponse(
+            AesmStatus.SUCCESS, target.target_info.raw, len(public_key_id), public_key_id
+        )
+
+    # Keys
+
+    def _key(self, raw: bytes | None) -> AttestationKeyId:
+        """The platform's key that a client's id names; longer ids are cut, only the base is compared (aesm 4.4)."""
+        if raw is None or len(raw) < AttestationKeyId.SIZE:
+            raise Refusal(AesmStatus.PARAMETER_ERROR, f"att_key_id must have {AttestationKeyId.SIZE} bytes")
+        base = raw[: AttestationKeyId.BASE_SIZE]
+        for key in self.platform.attestation_keys():
+            if key.base == base:
+                return key
+        raise Refusal(AesmStatus.UNSUPPORTED_ATT_KEY_ID, "att_key_id names a key that this platform does not have")
+
+    def _select_key(self, request: messages.SelectAttKeyIDRequest) -> messages.Response:
+        """The first of the client's ids that the platform has, ECDSA-P256 preferred; the client's bytes come back."""
+        available = self.platform.attestation_keys()
+        if request.att_key_id_list is None:
+            candidates = available
+        else:
+            try:
+                offered = read_key_id_list(request.att_key_id_list)
+            except DecodeError as error:
+                raise Refusal(AesmStatus.PARAMETER_ERROR, str(error)) from error
+            bases = {key.base for key in available}
+            candidates = tuple(key for key in offered if key.base in bases)
+        if not candidates:
+            raise Refusal(AesmStatus.UNSUPPORTED_ATT_KEY_ID, "none of the ids offered names a key of this platform")
+        preferred = [key for key in candidates if key.algorithm_id == AttestationAlgorithm.ECDSA_P256]
+        return messages.SelectAttKeyIDResponse(AesmStatus.SUCCESS, (preferred or candidates)[0].raw)
+
+    def _count_keys(self, _request: messages.GetSupportedAttKeyIDNumRequest) -> messages.Response:
+        return messages.GetSupportedAttKeyIDNumResponse(AesmStatus.SUCCESS, len(self.platform.attestation_keys()))
+
+    def _list_keys(self, request: messages.GetSupportedAttKeyIDsRequest) -> messages.Response:
+        ids = b"".join(key.raw for key in self.platform.attestation_keys())
+        if request.buf_size != len(ids):
+            raise Refusal(
+                AesmStatus.PARAMETER_ERROR, f"buf_size is {request.buf_size}, the ids take exactly {len(ids)}"
+            )
+        return messages.GetSupportedAttKeyIDsResponse(AesmStatus.SUCCESS, ids)
+
+    def _register(self, request: messages.SGXRegisterRequest) -> messages.Response:
+        """Only white-list certificates (data type 0) were ever registered, and no daemon needs them (aesm 4.9)."""
+        if request.data_type:
+            raise Refusal(AesmStatus.PARAMETER_ERROR, f"data_type is {request.data_type}, only 0 is known")
+        return self._decline(request)
+
+    def _decline(self, _request: messages.Request) -> messages.Response:
+        raise Refusal(AesmStatus.SERVICE_UNAVAILABLE, "EPID, launch tokens and white lists are not served")
