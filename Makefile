@@ -1,0 +1,54 @@
+# make demo   from nothing: set up, then see the main job work end to end
+# make test   from nothing: set up, then pass the tests
+# make check  the whole static gate: style, types, import directions, a wheel that builds
+# make bench  the figures of docs/performance.md
+# make soak   long runs
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+
+.PHONY: demo test check bench soak format clean interop
+.DEFAULT_GOAL := test
+
+# Set-up is repeated when the dependencies change. Sources are compiled ahead, so that the daemon starts as fast
+# from a checkout as from a wheel.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "quotehelper needs Python 3.11 or later: make PYTHON=python3.11 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+.PHONY: compiled
+compiled: $(STAMP)
+	@$(BIN)/python -m compileall -q src
+
+demo: compiled
+	@$(BIN)/quotehelper demo
+
+test: compiled
+	$(BIN)/pytest -q
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m build --wheel --outdir build/wheel . >/dev/null
+	@echo "check: green"
+
+bench: compiled
+	$(BIN)/python benchmarks/run.py
+
+soak: compiled
+	$(BIN)/python benchmarks/soak.py
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

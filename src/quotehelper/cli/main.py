@@ -1,0 +1,102 @@
+"""The ``quotehelper`` command: finds the subcommand, and is the edge where every error becomes words and a code.
+
+Exit codes: 0 done or accepted; 1 refused; 2 usage or configuration; 3 can't tell or unavailable, try again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from quotehelper import __version__
+from quotehelper.errors import ConfigError, DaemonError, PlatformError, QuoteHelperError, TransportError
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+EXIT_UNAVAILABLE = 3
+
+_COMMANDS = {
+    "serve": "Make quotes for every client on this machine (the daemon).",
+    "quote": "Ask a daemon for a quote over given report data.",
+    "target-info": "Ask a daemon for which enclave a report must be made.",
+    "show": "Decode a quote, report, certificate or collateral document for people, or as JSON.",
+    "simulate": "Create and use a simulated SGX platform.",
+    "demo": "See the whole of it work: platform, daemon, client, verified quote.",
+    "bench": "Measure a daemon: quotes a second, latency, errors.",
+    "completion": "Print the completion script of a shell.",
+}
+"""Each command with its one line of help, in the order in which ``--help`` lists them."""
+
+
+class _Commands(click.Group):
+    """Imports a command's module when it is called, so that none pays for another at start."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the framework's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  see above
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"quotehelper.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  see above
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={
+        "auto_envvar_prefix": "QUOTEHELPER",
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+        "max_content_width": 110,
+    },
+    epilog="Exit codes: 0 done or accepted, 1 refused, 2 usage or configuration, 3 can't tell or unavailable. "
+    "Every option can be set by environment: QUOTEHELPER_<COMMAND>_<OPTION>.",
+)
+@click.version_option(__version__, prog_name="quotehelper")
+def cli() -> None:
+    """SGX quotes as a service of the node, in the protocol that SGX clients already speak."""
+
+
+def main() -> NoReturn:
+    """Run the command line; every deliberate error becomes a sentence on standard error and an exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.Abort:
+        code = _fail("interrupted", EXIT_UNAVAILABLE)
+    except click.ClickException as error:
+        error.show()
+        code = EXIT_USAGE
+    except QuoteHelperError as error:
+        code = _fail(error, _exit_code(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has left
+        code = 0
+    except OSError as error:
+        code = _fail(f"{error.filename or 'system'}: {error.strerror or error}", EXIT_USAGE)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _exit_code(error: QuoteHelperError) -> int:
+    if isinstance(error, ConfigError):
+        return EXIT_USAGE
+    return EXIT_UNAVAILABLE if isinstance(error, (TransportError, DaemonError, PlatformError)) else EXIT_REFUSED
+
+
+def _fail(error: object, code: int) -> int:
+    text = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(error))
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
+    return code

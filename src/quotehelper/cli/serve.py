@@ -1,0 +1,110 @@
+"""``quotehelper serve``: the daemon in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from quotehelper.node.config import DEFAULT_SOCKET, Settings, SocketSettings
+from quotehelper.node.log import Level, LogFormat
+from quotehelper.platforms.registry import PLATFORMS
+
+_PERMISSIONS = 0o777
+
+
+class _Mode(click.ParamType[int]):
+    name = "octal"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            mode = int(value, 8)
+        except ValueError:
+            mode = -1
+        if mode & ~_PERMISSIONS:
+            self.fail(f"{value!r} is not a mode between 0 and 777 (octal)", param, ctx)
+        return mode
+
+
+class _GroupName(click.ParamType[int]):
+    name = "group"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if value.isdecimal():
+            return int(value)
+        import grp
+
+        try:
+            return grp.getgrnam(value).gr_gid
+        except KeyError:
+            self.fail(f"there is no group {value!r}", param, ctx)
+
+
+@click.command()
+@click.option(
+    "--platform", type=click.Choice(list(PLATFORMS)), required=True, show_envvar=True, help="Who makes the quotes."
+)
+@click.option(
+    "--state",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    show_envvar=True,
+    help="The platform's state directory; `quotehelper simulate init` makes one.",
+)
+@click.option("--socket", default=DEFAULT_SOCKET, show_envvar=True, help="Where clients connect.")
+@click.option("--socket-mode", type=_Mode(), default="666", show_envvar=True, help="Who may connect: permission bits.")
+@click.option("--socket-group", type=_GroupName(), show_envvar=True, help="Group of the socket.")
+@click.option(
+    "--abstract-socket/--no-abstract-socket",
+    default=None,
+    show_default="bound with the default path and a mode open to all",
+    help="Whether to bind the abstract name that Gramine tries first.",
+)
+@click.option("--processes", type=click.IntRange(1, 64), default=1, show_envvar=True, help="Serving processes.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    show_envvar=True,
+    help="TOML file with log_level, log_format and [limits]; SIGHUP reads it anew.",
+)
+@click.option(
+    "--log-level", type=click.Choice([x.name.lower() for x in Level]), show_envvar=True, help="What is logged."
+)
+@click.option(
+    "--log-format", type=click.Choice([x.value for x in LogFormat]), show_envvar=True, help="How it is logged."
+)
+def command(  # noqa: PLR0913  one argument an option
+    *,
+    platform: str,
+    state: Path,
+    socket: str,
+    socket_mode: int,
+    socket_group: int | None,
+    abstract_socket: bool | None,
+    processes: int,
+    config: Path | None,
+    log_level: str | None,
+    log_format: str | None,
+) -> int:
+    """Make quotes for every client on this machine.
+
+    Runs in the foreground and logs to standard error; says "ready" when it serves. SIGTERM ends it once what is in
+    flight is answered; SIGHUP reads configuration and state anew while it goes on serving.
+    """
+    from quotehelper.node.supervisor import run
+
+    return run(
+        Settings(
+            platform=platform,
+            state=str(state),
+            socket=SocketSettings(socket, socket_mode, socket_group, abstract_socket),
+            processes=processes,
+            config_file=config,
+            log_level=None if log_level is None else Level[log_level.upper()],
+            log_format=None if log_format is None else LogFormat(log_format),
+        )
+    )
