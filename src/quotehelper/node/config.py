@@ -119,11 +119,11 @@ class Settings(NamedTuple):
         table = {} if self.config_file is None else _read(self.config_file)
         where = str(self.config_file)
         limits = _limits(where, table.pop("limits", {}))
-        level = self.log_level or _choice(where, "log_level", table.pop("log_level", "info"), _LEVELS)
-        log_format = self.log_format or _choice(where, "log_format", table.pop("log_format", "text"), _FORMATS)
+        level = _choice(where, "log_level", table.pop("log_level", "info"), _LEVELS)
+        log_format = _choice(where, "log_format", table.pop("log_format", "text"), _FORMATS)
         if table:
             raise ConfigError(f"{where}: unknown setting {min(table)!r}", _CONFIG_HINT)
-        return Reloadable(LogSettings(level, log_format), limits)
+        return Reloadable(LogSettings(self.log_level or level, self.log_format or log_format), limits)
 
 
 _T = TypeVar("_T")

@@ -74,6 +74,10 @@ class Log:
         """What does not work. Say the cause and the remedy."""
         self._write(Level.ERROR, event, fields)
 
+    def announce(self, event: str, **fields: object) -> None:
+        """What others wait for, so that it is written at any level: that the daemon is ready."""
+        self._put(self._clock(), Level.INFO, event, fields)
+
     def _write(self, level: Level, event: str, fields: dict[str, object]) -> None:
         if level < self.settings.level:
             return
@@ -98,7 +102,8 @@ class Log:
         if self.settings.format is LogFormat.JSON:
             line = json.dumps({"time": stamp, "level": level.name.lower(), "event": event, **fields}, default=str)
         else:
-            line = " ".join((stamp, level.name, event, *(f"{name}={_quoted(value)}" for name, value in fields.items())))
+            pairs = (f"{_quoted(name)}={_quoted(value)}" for name, value in fields.items())
+            line = " ".join((stamp, level.name, event, *pairs))
         try:
             os.write(self._descriptor, line.encode(errors="backslashreplace") + b"\n")
         except OSError:

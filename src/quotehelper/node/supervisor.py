@@ -168,7 +168,7 @@ class Supervisor:
             self._pauses[child.number] = FIRST_PAUSE_S
             if len(self._ready) == self._settings.processes and not self._started:
                 self._started = True
-                self._log.info(
+                self._log.announce(
                     "ready",
                     socket=self._listener.path,
                     abstract=len(self._listener.sockets) > 1,

@@ -1,0 +1,129 @@
+"""Real parts for tests: the real daemon as a process on a real socket, and the command line."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
+
+VECTORS = Path(__file__).parent / "vectors"
+DEADLINE_S = 60.0
+"""Seconds after which a test gives up waiting for an event; never reached when things work."""
+
+
+class Daemon:
+    """``quotehelper serve`` as a process. ``lines`` is its log so far."""
+
+    def __init__(self, state: Path, path: Path, *options: str) -> None:
+        self.path = path
+        self.lines: list[str] = []
+        self._news = threading.Condition()
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "quotehelper", "serve", "--platform", "simulated"),
+                *("--state", str(state), "--socket", str(path), *options),
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._news:
+                self.lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self.lines.append("(end of log)")
+            self._news.notify_all()
+
+    def wait_for(self, pattern: str, *, times: int = 1) -> str:
+        """The ``times``-th log line that matches ``pattern``, waited for."""
+
+        def matches() -> list[str]:
+            return [line for line in self.lines if re.search(pattern, line)]
+
+        with self._news:
+            found = self._news.wait_for(
+                lambda: len(matches()) >= times or "(end of log)" in self.lines, timeout=DEADLINE_S
+            )
+            assert found, f"no {pattern!r} within {DEADLINE_S} s in {self.lines}"
+        assert len(matches()) >= times, f"ended without {pattern!r}: {self.lines}"
+        return matches()[times - 1]
+
+    def children(self) -> list[int]:
+        """The process ids of its serving processes."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def resident_kib(self) -> int:
+        """The resident memory of its serving processes, in KiB."""
+        statuses = (Path(f"/proc/{pid}/status").read_text() for pid in self.children())
+        return sum(int(m[1]) for status in statuses if (m := re.search(r"VmRSS:\s+(\d+)", status)))
+
+    def connect(self) -> socket.socket:
+        """A connection to it, with a generous time-out."""
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        client.settimeout(DEADLINE_S)
+        client.connect(str(self.path))
+        return client
+
+    def exchange(self, frame: bytes) -> bytes:
+        """The whole reply frame to ``frame``, or b"" if it closed without one."""
+        with self.connect() as client:
+            client.sendall(frame)
+            return receive_frame(client)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(DEADLINE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(DEADLINE_S)
+        self._reader.join(DEADLINE_S)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+def receive_frame(client: socket.socket) -> bytes:
+    """One whole frame, or what came of it before the peer closed."""
+    received = b""
+    wanted = 4
+    while len(received) < wanted:
+        try:
+            chunk = client.recv(65536)
+        except ConnectionResetError:
+            return received
+        if not chunk:
+            return received
+        received += chunk
+        if len(received) >= 4:
+            wanted = 4 + int.from_bytes(received[:4], "little")
+    return received
+
+
+def run_cli(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the ``quotehelper`` command as a user would."""
+    return subprocess.run(
+        [sys.executable, "-m", "quotehelper", *arguments],
+        capture_output=True,
+        text=True,
+        check=check,
+        timeout=DEADLINE_S,
+    )

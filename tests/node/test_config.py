@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from quotehelper.errors import ConfigError
+from quotehelper.node.config import DEFAULT_SOCKET, Limits, Settings, SocketSettings
+from quotehelper.node.log import Level, LogFormat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def settings_of(file: Path | None, text: str = "", level: Level | None = None) -> Settings:
+    if file is not None:
+        file.write_text(text)
+    return Settings("simulated", "/state", config_file=file, log_level=level)
+
+
+def test_without_a_file_the_defaults_hold() -> None:
+    reloadable = settings_of(None).reloadable()
+    assert reloadable.limits == Limits()
+    assert reloadable.log == (Level.INFO, LogFormat.TEXT)
+
+
+def test_the_file_overlays_the_defaults(tmp_path: Path) -> None:
+    text = 'log_level = "debug"\nlog_format = "json"\n[limits]\nconnections = 99\nquote_s = 1.5\n'
+    reloadable = settings_of(tmp_path / "file.toml", text).reloadable()
+    assert reloadable.limits == Limits(connections=99, quote_s=1.5)
+    assert reloadable.log == (Level.DEBUG, LogFormat.JSON)
+
+
+def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:
+    reloadable = settings_of(tmp_path / "file.toml", 'log_level = "debug"', Level.ERROR).reloadable()
+    assert reloadable.log.level is Level.ERROR
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("surprise = 1", "unknown setting 'surprise'"),
+        ("[limits]\nconections = 1", "unknown setting limits.conections"),
+        ("[limits]\nconnections = 1", "limits.connections is 1, it goes from 16"),
+        ("[limits]\nconnections = 20.5", "limits.connections is 20.5, not a whole number"),
+        ("[limits]\nquote_s = true", "limits.quote_s is True, not a number"),
+        ("[limits]\nquote_s = nan", "limits.quote_s is nan"),
+        ("limits = 3", "limits is not a table"),
+        ('log_level = "loud"', "log_level is 'loud', known are debug, info, warning, error"),
+        ("log_level = 3", "log_level is 3"),
+        ("= nonsense", "line 1"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, named: str) -> None:
+    file = tmp_path / "file.toml"
+    with pytest.raises(ConfigError, match=re.escape(named)) as caught:
+        settings_of(file, text).reloadable()
+    assert str(file) in caught.value.problem
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        Settings("simulated", "/state", config_file=tmp_path / "none.toml").reloadable()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(raw=st.binary(max_size=200))
+def test_any_bytes_in_the_file_give_settings_or_a_config_error(tmp_path: Path, raw: bytes) -> None:
+    file = tmp_path / "file.toml"
+    file.write_bytes(raw)
+    try:
+        Settings("simulated", "/state", config_file=file).reloadable()
+    except ConfigError as error:
+        assert str(file) in str(error)  # noqa: PT017  either outcome is right, this one has a form
+
+
+@pytest.mark.parametrize(
+    ("path", "mode", "asked", "bound"),
+    [
+        (DEFAULT_SOCKET, 0o666, None, True),
+        (DEFAULT_SOCKET, 0o660, None, False),
+        ("/elsewhere", 0o666, None, False),
+        ("/elsewhere", 0o660, True, True),
+        (DEFAULT_SOCKET, 0o666, False, False),
+    ],
+)
+def test_the_abstract_name_goes_with_the_default_path_and_an_open_mode(
+    path: str,
+    mode: int,
+    *,
+    asked: bool | None,
+    bound: bool,
+) -> None:
+    assert SocketSettings(path, mode, None, asked).binds_abstract is bound
