@@ -62,6 +62,7 @@ class PlatformCause(enum.Enum):
     INVALID_REPORT = "the report's MAC does not hold: it was not made on this platform for this quoting enclave"
     UNABLE_TO_MAKE_QE_REPORT = "the quoting enclave could not make a report for the given target"
     KEY_CERTIFICATION = "the attestation key could not be certified"
+    KEY_REFUSED = "the processor refused to derive a key"
     NO_CERTIFICATE = "no PCK certificate is known for this platform at its TCB"
     UNAVAILABLE = "the platform can't quote now"
     BUSY = "the platform has more work than it takes"
