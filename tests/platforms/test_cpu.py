@@ -323,6 +323,11 @@ def test_mrenclave_and_mrsigner_policies_need_no_kss(cpu: Cpu, policy: int) -> N
     assert len(cpu.load(with_flags(PRIVILEGED)).key(REQUEST.replace(key_policy=policy))) == 16
 
 
+@pytest.mark.parametrize("name", [KeyName.PROVISION, KeyName.PROVISION_SEAL, KeyName.EINITTOKEN])
+def test_config_svn_has_a_ceiling_for_seal_keys_alone(cpu: Cpu, name: KeyName) -> None:
+    assert len(cpu.load(IDENTITY).key(REQUEST.replace(key_name=name, config_svn=7))) == 16
+
+
 def test_report_keys_have_no_ceilings(cpu: Cpu) -> None:
     request = KeyRequest.build(key_name=KeyName.REPORT, isv_svn=0xFFFF, cpu_svn=b"\xff" * 16)
     assert cpu.load(IDENTITY).key(request) == cpu.load(IDENTITY).key(KeyRequest.build(key_name=KeyName.REPORT))

@@ -285,7 +285,10 @@ class Enclave:
             raise _refused(KeyRefusal.FAULT)
 
     def _check_rights(self, name: KeyName, request: KeyRequest) -> None:
-        """Raise if the enclave may not have this key, or not of this age: keys of the future are refused."""
+        """Raise if the enclave may not have this key, or not of this age: keys of the future are refused.
+
+        CONFIGSVN has a ceiling for SEAL alone, as in the SDM.
+        """
         demanded = {
             KeyName.EINITTOKEN: AttributeFlags.EINITTOKEN_KEY,
             KeyName.PROVISION: AttributeFlags.PROVISION_KEY,
