@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quotehelper.errors import ConfigError
-from quotehelper.node.config import DEFAULT_SOCKET, Limits, Settings, SocketSettings
+from quotehelper.node.config import DEFAULT_SOCKET, Limits, Settings, SocketSettings, decode_settings, encode_settings
 from quotehelper.node.log import Level, LogFormat
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def settings_of(file: Path | None, text: str = "", level: Level | None = None) -> Settings:
     if file is not None:
         file.write_text(text)
-    return Settings("simulated", "/state", config_file=file, log_level=level)
+    return Settings("simulated", "/state", config_file=file and str(file), log_level=level)
 
 
 def test_without_a_file_the_defaults_hold() -> None:
@@ -63,7 +63,7 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, named: str) -
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
-        Settings("simulated", "/state", config_file=tmp_path / "none.toml").reloadable()
+        Settings("simulated", "/state", config_file=str(tmp_path / "none.toml")).reloadable()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
@@ -72,9 +72,27 @@ def test_any_bytes_in_the_file_give_settings_or_a_config_error(tmp_path: Path, r
     file = tmp_path / "file.toml"
     file.write_bytes(raw)
     try:
-        Settings("simulated", "/state", config_file=file).reloadable()
+        Settings("simulated", "/state", config_file=str(file)).reloadable()
     except ConfigError as error:
         assert str(file) in str(error)  # noqa: PT017  either outcome is right, this one has a form
+
+
+@given(
+    st.builds(
+        Settings,
+        st.text(),
+        st.text(),
+        st.builds(
+            SocketSettings, st.text(), st.integers(0, 0o777), st.none() | st.integers(0), st.none() | st.booleans()
+        ),
+        st.integers(1, 64),
+        st.none() | st.text(min_size=1),
+        st.none() | st.sampled_from(Level),
+        st.none() | st.sampled_from(LogFormat),
+    )
+)
+def test_settings_survive_the_way_to_the_daemon(given_settings: Settings) -> None:
+    assert decode_settings(encode_settings(given_settings)) == given_settings
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING
 import click
 
 from quotehelper import __version__
-from quotehelper.errors import ConfigError, DaemonError, PlatformError, QuoteHelperError, TransportError
+from quotehelper.cli.exit_codes import EXIT_UNAVAILABLE, EXIT_USAGE, exit_code, plain
+from quotehelper.errors import QuoteHelperError
 
 if TYPE_CHECKING:
     from typing import NoReturn
-
-EXIT_REFUSED = 1
-EXIT_USAGE = 2
-EXIT_UNAVAILABLE = 3
 
 _COMMANDS = {
     "serve": "Make quotes for every client on this machine (the daemon).",
@@ -72,7 +69,7 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line; every deliberate error becomes a sentence on standard error and an exit code."""
     try:
-        code = cli.main(standalone_mode=False)
+        code: object = cli.main(standalone_mode=False)
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.Abort:
@@ -81,7 +78,7 @@ def main() -> NoReturn:
         error.show()
         code = EXIT_USAGE
     except QuoteHelperError as error:
-        code = _fail(error, _exit_code(error))
+        code = _fail(error, exit_code(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has left
         code = 0
@@ -90,13 +87,6 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _exit_code(error: QuoteHelperError) -> int:
-    if isinstance(error, ConfigError):
-        return EXIT_USAGE
-    return EXIT_UNAVAILABLE if isinstance(error, (TransportError, DaemonError, PlatformError)) else EXIT_REFUSED
-
-
 def _fail(error: object, code: int) -> int:
-    text = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(error))
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(str(error))}", err=True)
     return code

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from quotehelper.node.config import DEFAULT_SOCKET, Settings, SocketSettings
+from quotehelper.node.config import DEFAULT_SOCKET, Settings, SocketSettings, encode_settings
 from quotehelper.node.log import Level, LogFormat
 from quotehelper.platforms.registry import PLATFORMS
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _PERMISSIONS = 0o777
 
@@ -89,22 +95,19 @@ def command(  # noqa: PLR0913  one argument an option
     config: Path | None,
     log_level: str | None,
     log_format: str | None,
-) -> int:
+) -> NoReturn:
     """Make quotes for every client on this machine.
 
     Runs in the foreground and logs to standard error; says "ready" when it serves. SIGTERM ends it once what is in
     flight is answered; SIGHUP reads configuration and state anew while it goes on serving.
     """
-    from quotehelper.node.supervisor import run
-
-    return run(
-        Settings(
-            platform=platform,
-            state=str(state),
-            socket=SocketSettings(socket, socket_mode, socket_group, abstract_socket),
-            processes=processes,
-            config_file=config,
-            log_level=None if log_level is None else Level[log_level.upper()],
-            log_format=None if log_format is None else LogFormat(log_format),
-        )
+    settings = Settings(
+        platform=platform,
+        state=str(state),
+        socket=SocketSettings(socket, socket_mode, socket_group, abstract_socket),
+        processes=processes,
+        config_file=None if config is None else str(config),
+        log_level=None if log_level is None else Level[log_level.upper()],
+        log_format=None if log_format is None else LogFormat(log_format),
     )
+    os.execv(sys.executable, [sys.executable, "-m", "quotehelper.cli.daemon", encode_settings(settings)])  # noqa: S606  see cli/daemon.py

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quotehelper.aesm import messages
+from quotehelper.aesm.codec import encode_message, error_response, field_of
 from quotehelper.aesm.status import AesmStatus
 from quotehelper.errors import DecodeError, PlatformCause, PlatformError
 from quotehelper.sgx.key_id import AttestationAlgorithm, AttestationKeyId, QeReportInfo, read_key_id_list
@@ -31,6 +32,7 @@ STATUS_OF_CAUSE = {
     PlatformCause.NO_CERTIFICATE: AesmStatus.NO_PLATFORM_CERT_DATA,
     PlatformCause.UNAVAILABLE: AesmStatus.SERVICE_UNAVAILABLE,
     PlatformCause.BUSY: AesmStatus.BUSY,
+    PlatformCause.KEY_REFUSED: AesmStatus.UNEXPECTED_ERROR,
 }
 """The status that makes clients react best to each cause (aesm 3.2, 8.12). Complete: a test compares the two."""
 
@@ -65,7 +67,7 @@ class Service:
         """The whole frame that answers ``request``, which the client controls. Never raises for its content."""
         handler = self._handlers.get(type(request), self._decline)
         try:
-            return messages.encode_response(handler(request))
+            return encode_message(handler(request))
         except Refusal as refusal:
             return self._tell(request, refusal.status, refusal.reason)
         except PlatformError as error:
@@ -78,13 +80,13 @@ class Service:
     def refuse(self, error: ProtocolError) -> bytes:
         """The frame that answers a request which lacks something required."""
         self._log.info("request refused", field=error.request_field, status=error.status, reason=error.reason)
-        return messages.encode_response(messages.error_response(error.request_field, error.status))
+        return encode_message(error_response(error.request_field, error.status))
 
     def _tell(self, request: messages.Request, status: AesmStatus, reason: str) -> bytes:
         self._log.info(
             "request refused", request=type(request).__name__, status=f"{status.value} {status.name}", reason=reason
         )
-        return messages.encode_response(messages.error_response(request.FIELD, status, request))
+        return encode_message(error_response(field_of(request), status, request))
 
     # Quotes
 

@@ -16,7 +16,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from quotehelper.aesm.messages import FRAME_HEADER_SIZE, GetQuoteExRequest, decode_request, frame_size
+from quotehelper.aesm.codec import FRAME_HEADER_SIZE, decode_request, frame_size
+from quotehelper.aesm.messages import GetQuoteExRequest
 from quotehelper.errors import DecodeError, ProtocolError
 from quotehelper.node.waiting import Connection, Phase, WaitingRoom
 

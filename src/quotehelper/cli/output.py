@@ -1,0 +1,110 @@
+"""What commands print: the result on standard output, for people or as JSON; talk on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from rich.console import Console
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+
+def console() -> Console:
+    """Where people's output goes: colours in a terminal, plain text in a pipe."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    return Console(file=sys.stdout, highlight=False, soft_wrap=not terminal, no_color=not terminal)
+
+
+def printable(text: str) -> str:
+    """``text`` from outside with everything escaped that could move a cursor or look like markup."""
+    from rich.markup import escape
+
+    return escape("".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text))
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401  whatever can be JSON
+    """One JSON document on standard output."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_facts(title: str, facts: Mapping[str, object], *, as_json: bool) -> None:
+    """A result of a few named facts: as JSON, or as a table for people."""
+    if as_json:
+        print_json(facts)
+        return
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, printable("yes" if value is True else "no" if value is False else str(value)))
+    console().print(table)
+
+
+def talk(text: str) -> None:
+    """Say on standard error what is being done."""
+    click.echo(text, err=True)
+
+
+def write_result(path: Path, data: bytes) -> None:
+    """Write a result whole or not at all; "-" is standard output."""
+    if str(path) == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class Hex(click.ParamType[bytes]):
+    """Bytes in hexadecimal: exactly ``size``, or up to it and then padded with zeros behind."""
+
+    name = "hex"
+
+    def __init__(self, size: int, *, padded: bool = False) -> None:
+        self.size = size
+        self.padded = padded
+
+    def convert(self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+        """The bytes; a click error that says what was expected otherwise."""
+        if isinstance(value, bytes):
+            return value
+        try:
+            raw = bytes.fromhex(value)
+        except ValueError:
+            self.fail(f"{value!r} is not hexadecimal", param, ctx)
+        if len(raw) > self.size or (len(raw) < self.size and not self.padded):
+            self.fail(f"{len(raw)} bytes given, {'at most ' * self.padded}{self.size} expected", param, ctx)
+        return raw.ljust(self.size, b"\0")
+
+
+_ENCLAVE_OPTIONS = (
+    click.option("--mr-enclave", type=Hex(32), default=b"\xe1" * 32, show_default="e1e1…", help="Its MRENCLAVE."),
+    click.option("--mr-signer", type=Hex(32), default=b"\x51" * 32, show_default="5151…", help="Its MRSIGNER."),
+    click.option("--isv-prod-id", type=click.IntRange(0, 0xFFFF), default=0, help="Its product id."),
+    click.option("--isv-svn", type=click.IntRange(0, 0xFFFF), default=1, help="Its security version."),
+    click.option("--debug", is_flag=True, help="Play a debug enclave, which proves nothing."),
+)
+
+
+def enclave_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which enclave is played on a simulated platform."""
+    for option in reversed(_ENCLAVE_OPTIONS):
+        command = option(command)
+    return command

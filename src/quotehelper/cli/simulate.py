@@ -1,0 +1,132 @@
+"""``quotehelper simulate``: create and use a simulated SGX platform."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import click
+
+from quotehelper.cli.output import Hex, enclave_options, json_option, print_facts, print_json, talk, write_result
+
+_STATE = click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    show_envvar=True,
+    help="The platform's state directory.",
+)
+
+
+@click.group(name="simulate")
+def command() -> None:
+    """Create and use a simulated SGX platform.
+
+    Its processor, quoting enclave and provisioning authority are complete, but its root of trust is its own: whoever
+    verifies its quotes must be given that root, and nobody who is not can be deceived by them.
+    """
+
+
+@command.command()
+@_STATE
+@click.option(
+    "--authority",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="State of another simulated platform whose authority certifies this one: a second node.",
+)
+@click.option("--ca", type=click.Choice(["processor", "platform"]), default="processor", help="Which CA certifies it.")
+@click.option("--qe-isv-svn", type=click.IntRange(1, 0xFFFF), default=11, help="Version of the quoting enclave.")
+@click.option("--qe-mr-enclave", type=Hex(32), help="Its MRENCLAVE.  [default: its own for each version]")
+@json_option
+def init(
+    *, state: Path, authority: Path | None, ca: str, qe_isv_svn: int, qe_mr_enclave: bytes | None, as_json: bool
+) -> None:
+    """Create a platform: a processor, its enclaves, and an authority that has certified it."""
+    from quotehelper.platforms.simulated import provisioning
+    from quotehelper.platforms.simulated.state import describe
+
+    provisioning.init(state, _now(), authority=authority, ca=ca, qe_isv_svn=qe_isv_svn, qe_mr_enclave=qe_mr_enclave)
+    print_facts("Simulated platform", describe(state), as_json=as_json)
+    if not as_json:
+        talk(f"Serve it with: quotehelper serve --platform simulated --state {state}")
+
+
+@command.command()
+@_STATE
+@json_option
+def info(state: Path, *, as_json: bool) -> None:
+    """Say what the platform is; nothing secret or identifying."""
+    from quotehelper.platforms.simulated.state import describe
+
+    print_facts("Simulated platform", describe(state), as_json=as_json)
+
+
+@command.command()
+@_STATE
+@click.option(
+    "--target-info",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="For whom the report is: 512 bytes, as `quotehelper target-info` writes them.",
+)
+@click.option("--report-data", type=Hex(64, padded=True), required=True, help="What it shall say: up to 64 bytes.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help='Where it goes; "-": standard output.')
+@enclave_options
+def report(  # noqa: PLR0913  one argument an option
+    *,
+    state: Path,
+    target_info: Path,
+    report_data: bytes,
+    out: Path,
+    mr_enclave: bytes,
+    mr_signer: bytes,
+    isv_prod_id: int,
+    isv_svn: int,
+    debug: bool,
+) -> None:
+    """Make the 432-byte report (EREPORT) of an enclave on the platform's processor."""
+    from quotehelper.cli.quote import enclave_identity
+    from quotehelper.platforms.simulated.state import load_cpu
+    from quotehelper.sgx.report import TargetInfo
+
+    target = TargetInfo(target_info.read_bytes())
+    enclave = load_cpu(state).load(enclave_identity(mr_enclave, mr_signer, isv_prod_id, isv_svn, debug=debug))
+    write_result(out, enclave.report(target, report_data).raw)
+
+
+@command.command("update-qe")
+@_STATE
+@click.option("--isv-svn", type=click.IntRange(1, 0xFFFF), required=True, help="The new version.")
+@click.option("--mr-enclave", type=Hex(32), help="Its MRENCLAVE.  [default: its own for each version]")
+@json_option
+def update_qe(state: Path, isv_svn: int, mr_enclave: bytes | None, *, as_json: bool) -> None:
+    """Replace the quoting enclave by another version; a running daemon takes it over at SIGHUP."""
+    from quotehelper.platforms.simulated.provisioning import update_qe as replace
+    from quotehelper.platforms.simulated.state import describe
+
+    replace(state, isv_svn, mr_enclave)
+    print_facts("Simulated platform", describe(state), as_json=as_json)
+
+
+@command.command("export-collateral")
+@_STATE
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory to create.")
+@json_option
+def export_collateral(state: Path, out: Path, *, as_json: bool) -> None:
+    """Write all that a verifier needs besides the quote, freshly signed, in the forms that verifiers read.
+
+    root.pem and collateral.json (dcap-qvl), pccs.json (body of PUT platformcollateral), qvl/ (Intel's Quote
+    Verification Library) and case/ (one file a document).
+    """
+    from quotehelper.platforms.simulated.provisioning import export_collateral as export
+
+    export(state, out, _now())
+    files = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    if as_json:
+        print_json({"out": str(out), "files": files})
+    else:
+        print_facts("Collateral", {"written_to": out, "files": "\n".join(files)}, as_json=False)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
