@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quotehelper.aesm import messages
-from quotehelper.aesm.codec import encode_message, error_response, field_of
 from quotehelper.aesm.status import AesmStatus
 from quotehelper.errors import DecodeError, PlatformCause, PlatformError
 from quotehelper.sgx.key_id import AttestationAlgorithm, AttestationKeyId, QeReportInfo, read_key_id_list
@@ -67,7 +66,7 @@ class Service:
         """The whole frame that answers ``request``, which the client controls. Never raises for its content."""
         handler = self._handlers.get(type(request), self._decline)
         try:
-            return encode_message(handler(request))
+            return messages.encode_response(handler(request))
         except Refusal as refusal:
             return self._tell(request, refusal.status, refusal.reason)
         except PlatformError as error:
@@ -80,13 +79,13 @@ class Service:
     def refuse(self, error: ProtocolError) -> bytes:
         """The frame that answers a request which lacks something required."""
         self._log.info("request refused", field=error.request_field, status=error.status, reason=error.reason)
-        return encode_message(error_response(error.request_field, error.status))
+        return messages.encode_response(messages.error_response(error.request_field, error.status))
 
     def _tell(self, request: messages.Request, status: AesmStatus, reason: str) -> bytes:
         self._log.info(
             "request refused", request=type(request).__name__, status=f"{status.value} {status.name}", reason=reason
         )
-        return encode_message(error_response(field_of(request), status, request))
+        return messages.encode_response(messages.error_response(request.FIELD, status, request))
 
     # Quotes
 

@@ -16,8 +16,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from quotehelper.aesm.codec import FRAME_HEADER_SIZE, decode_request, frame_size
-from quotehelper.aesm.messages import GetQuoteExRequest
+from quotehelper.aesm.messages import FRAME_HEADER_SIZE, GetQuoteExRequest, decode_request, frame_size
 from quotehelper.errors import DecodeError, ProtocolError
 from quotehelper.node.waiting import Connection, Phase, WaitingRoom
 
@@ -68,6 +67,7 @@ class ServingLoop:
         self._waiting = WaitingRoom(service.limits)
         self._watched: dict[int, Connection] = {}
         self._quotes: deque[tuple[Connection, GetQuoteExRequest, float]] = deque()
+        self._answers: list[tuple[Connection, bytes]] = []
         self._answered: list[Connection] = []
         self._end_by: float | None = None
         self._now = time.monotonic()
@@ -96,7 +96,9 @@ class ServingLoop:
                     self._heed_signals()
                 elif fd == self._lifeline:
                     self._begin_end("the supervisor has gone")
+            self._send_answers()
             self._make_quotes()
+            self._send_answers()
             for connection in earlier:  # by now most of these peers have read their answer and closed
                 if connection.received:
                     self._cut(connection)
@@ -263,14 +265,21 @@ class ServingLoop:
                 self._answer(connection, service.busy(request, "waited too long") if late else service.answer(request))
 
     def _answer(self, connection: Connection, frame: bytes) -> None:
-        """Send an answer, whole and in one piece: Intel's client can't read it in fragments (aesm 1.4)."""
-        try:
-            sent = os.write(connection.fd, frame)
-        except OSError:
-            sent = -1  # gone, or it has not read its earlier answers
-        if sent != len(frame) or self._end_by is not None or not self.limits.idle_s:
-            self._close(connection)
-        else:
+        """Send ``frame`` with the others of its batch: clients woken one by one cost 5 µs each, in a row far less."""
+        self._answers.append((connection, frame))
+
+    def _send_answers(self) -> None:
+        """Send each answer whole and in one piece: Intel's client can't read it in fragments (aesm 1.4)."""
+        answers, self._answers = self._answers, []
+        stays = self._end_by is None and self.limits.idle_s > 0
+        for connection, frame in answers:
+            try:
+                sent = os.write(connection.fd, frame)
+            except OSError:
+                sent = -1  # gone, or it has not read its earlier answers
+            if sent != len(frame) or not stays:
+                self._close(connection)
+                continue
             connection.answered = True
             if connection.watched and not connection.received:
                 self._wait(connection)
