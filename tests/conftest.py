@@ -50,7 +50,7 @@ def daemon(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Da
         assert running.process.poll() is None, running.lines
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def no_interop_tool() -> Callable[[str], None]:
     """Say that a tool is missing: an error where everything must be there, a told omission elsewhere."""
 

@@ -69,6 +69,21 @@ def fields(body: bytes) -> list[tuple[int, int | bytes]]:
     return found
 
 
+def numbers(body: bytes) -> set[int]:
+    """The numbers of all fields of a message that may have any wire type but groups."""
+    found = set()
+    at = 0
+    while at < len(body):
+        key, at = _read_varint(body, at)
+        found.add(key >> 3)
+        size = {1: 8, 5: 4}.get(key & 7, 0)
+        if not size:
+            value, at = _read_varint(body, at)
+            size = value if key & 7 == 2 else 0
+        at += size
+    return found
+
+
 def reply(raw: bytes) -> tuple[int, dict[int, int | bytes]]:
     """A reply frame as (envelope field, its message's fields)."""
     assert int.from_bytes(raw[:4], "little") == len(raw) - 4, "the length prefix does not fit"

@@ -75,7 +75,11 @@ class Daemon:
         """A connection to it, with a generous time-out."""
         client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         client.settimeout(DEADLINE_S)
-        client.connect(str(self.path))
+        try:
+            client.connect(str(self.path))
+        except OSError:
+            client.close()
+            raise
         return client
 
     def exchange(self, frame: bytes) -> bytes:
@@ -102,19 +106,21 @@ class Daemon:
 
 
 def receive_frame(client: socket.socket) -> bytes:
-    """One whole frame, or what came of it before the peer closed."""
+    """One whole frame and nothing behind it, or what came of it before the peer closed."""
+    header = _receive(client, 4)
+    return header + _receive(client, int.from_bytes(header, "little"))
+
+
+def _receive(client: socket.socket, size: int) -> bytes:
     received = b""
-    wanted = 4
-    while len(received) < wanted:
+    while len(received) < size:
         try:
-            chunk = client.recv(65536)
+            chunk = client.recv(size - len(received))
         except ConnectionResetError:
-            return received
+            break
         if not chunk:
-            return received
+            break
         received += chunk
-        if len(received) >= 4:
-            wanted = 4 + int.from_bytes(received[:4], "little")
     return received
 
 

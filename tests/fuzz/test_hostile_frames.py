@@ -72,7 +72,8 @@ def is_prescribed(request: bytes, answer: bytes) -> bool:
     if envelope not in KNOWN or answered[1] not in STATUSES[envelope]:
         return False
     if envelope != 17 or answered[1] != 0:
-        return frames.varint(envelope << 3 | 2) in request
+        size = int.from_bytes(request[:4], "little")
+        return envelope in frames.numbers(request[4 : 4 + size])
     assert isinstance(answered[2], bytes)
     return read_quote(answered[2]).body.raw in request
 

@@ -85,7 +85,7 @@ class ServingLoop:
         """Serve until SIGTERM or the supervisor's end, then until what is in flight is answered."""
         while not self._done():
             earlier, self._answered = self._answered, []
-            events = self._poller.poll(self._patience(busy=bool(earlier)), EVENTS)
+            events = self._poller.poll(self._patience(busy=bool(earlier or self._answers)), EVENTS)
             self._now = time.monotonic()
             for fd, mask in events:
                 if (listening := self._listeners.get(fd)) is not None:
@@ -110,7 +110,7 @@ class ServingLoop:
     def _done(self) -> bool:
         if self._end_by is None:
             return False
-        busy = self._listeners or self._quotes or self._answered or len(self._waiting)
+        busy = self._listeners or self._quotes or self._answers or self._answered or len(self._waiting)
         return not busy or self._now >= self._end_by
 
     def _patience(self, *, busy: bool) -> float | None:
@@ -127,18 +127,17 @@ class ServingLoop:
             try:
                 fd, _address = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001  accept() would build an object of 2 µs
             except BlockingIOError:
+                if self._end_by is not None:
+                    self._close_listener(listening)  # all that had connected before are accepted
                 return
             except OSError as error:
-                self._cannot_accept(listening, error)
+                self._cannot_accept(error)
                 return
             os.set_blocking(fd, False)
             self._receive(Connection(fd, self._now))
 
-    def _cannot_accept(self, listening: socket.socket, error: OSError) -> None:
-        if error.errno == errno.EINVAL:  # shut down, and all that had connected before are accepted
-            self._begin_end("the socket was shut down")
-            self._close_listener(listening)
-        elif error.errno in _OUT_OF_DESCRIPTORS and (oldest := self._waiting.oldest()) is not None:
+    def _cannot_accept(self, error: OSError) -> None:
+        if error.errno in _OUT_OF_DESCRIPTORS and (oldest := self._waiting.oldest()) is not None:
             self._log.warning("out of descriptors", consequence="the oldest waiting client was closed")
             self._close(oldest)
         elif error.errno != errno.ECONNABORTED:
@@ -304,7 +303,7 @@ class ServingLoop:
         """Accept nobody new, and finish what is in flight.
 
         Shutting a listening socket down refuses new clients, while all that had connected before can still be
-        accepted; then accept says EINVAL.
+        accepted.
         """
         if self._end_by is not None:
             return
