@@ -535,6 +535,16 @@ def test_a_serving_process_that_dies_is_replaced_while_clients_wait(start_daemon
     assert re.search(r"cause=\"signal SIGKILL\"", running.wait_for("ERROR serving process ended"))
 
 
+def test_a_serving_process_that_is_told_to_end_leaves_the_socket_to_its_successor(
+    start_daemon: Callable[..., Daemon],
+) -> None:
+    running = start_daemon()
+    (serving,) = running.children()
+    os.kill(serving, 15)
+    running.wait_for("ERROR serving process ended")
+    assert frames.reply(running.exchange(frames.NUM))[0] == 21
+
+
 def test_several_processes_share_the_socket(start_daemon: Callable[..., Daemon], report: bytes) -> None:
     running = start_daemon(["--processes", "2"])
     assert len(running.children()) == 2

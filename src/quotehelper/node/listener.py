@@ -58,7 +58,13 @@ class Listener:
         self._inode = _inode(path)
 
     def release(self) -> None:
-        """Give the path up if it still is ours, and close the sockets."""
+        """Let nobody connect any more, give the path up if it still is ours, and close the sockets.
+
+        Whoever has connected before can still be accepted by processes that have the sockets too.
+        """
+        for listening in self.sockets:
+            if listening.fileno() >= 0:
+                listening.shutdown(socket.SHUT_RD)
         if self._inode is not None and _inode(self.path) == self._inode:
             os.unlink(self.path)  # noqa: PTH108  as above
         self._inode = None

@@ -68,24 +68,26 @@ class Service:
         try:
             return messages.encode_response(handler(request))
         except Refusal as refusal:
-            return self._tell(request, refusal.status, refusal.reason)
+            return self._refusal(request, refusal.status, refusal.reason)
         except PlatformError as error:
-            return self._tell(request, STATUS_OF_CAUSE[error.cause], str(error))
+            return self._refusal(request, STATUS_OF_CAUSE[error.cause], str(error))
 
     def busy(self, request: messages.Request, reason: str) -> bytes:
         """The frame that tells the client to come back later."""
-        return self._tell(request, AesmStatus.BUSY, reason)
+        return self._refusal(request, AesmStatus.BUSY, reason)
 
     def refuse(self, error: ProtocolError) -> bytes:
         """The frame that answers a request which lacks something required."""
-        self._log.info("request refused", field=error.request_field, status=error.status, reason=error.reason)
-        return messages.encode_response(messages.error_response(error.request_field, error.status))
+        kind = messages.REQUESTS[error.request_field]
+        return self._tell(kind, messages.error_response(error.request_field, error.status), error.reason)
 
-    def _tell(self, request: messages.Request, status: AesmStatus, reason: str) -> bytes:
-        self._log.info(
-            "request refused", request=type(request).__name__, status=f"{status.value} {status.name}", reason=reason
-        )
-        return messages.encode_response(messages.error_response(request.FIELD, status, request))
+    def _refusal(self, request: messages.Request, status: AesmStatus, reason: str) -> bytes:
+        return self._tell(type(request), messages.error_response(request.FIELD, status, request), reason)
+
+    def _tell(self, kind: type[messages.Request], response: messages.Response, reason: str) -> bytes:
+        status = AesmStatus(response.error_code)
+        self._log.info("request refused", request=kind.__name__, status=f"{status.value} {status.name}", reason=reason)
+        return messages.encode_response(response)
 
     # Quotes
 

@@ -11,7 +11,6 @@ import errno
 import os
 import select
 import signal
-import socket
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from quotehelper.errors import DecodeError, ProtocolError
 from quotehelper.node.waiting import Connection, Phase, WaitingRoom
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
     from quotehelper.node.config import Limits
@@ -96,6 +96,8 @@ class ServingLoop:
                     self._heed_signals()
                 elif fd == self._lifeline:
                     self._begin_end("the supervisor has gone")
+            if self._end_by is not None:
+                self._accept_last()
             self._send_answers()
             self._make_quotes()
             self._send_answers()
@@ -115,7 +117,7 @@ class ServingLoop:
 
     def _patience(self, *, busy: bool) -> float | None:
         """Seconds to wait for the next event; None: for as long as it takes."""
-        if busy or self._quotes:
+        if busy or self._quotes or (self._listeners and self._end_by is not None):
             return 0
         deadlines = [at for at in (self._waiting.next_deadline(), self._end_by) if at is not None]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
@@ -300,23 +302,25 @@ class ServingLoop:
                 self._begin_end(signal.Signals(number).name)
 
     def _begin_end(self, reason: str) -> None:
-        """Accept nobody new, and finish what is in flight.
+        """Accept whoever has connected already, nobody else, and finish what is in flight.
 
-        Shutting a listening socket down refuses new clients, while all that had connected before can still be
-        accepted.
+        The supervisor has shut the listening sockets down, so that no further client can connect. A serving process
+        that is told to end alone leaves those that still can to its successor.
         """
         if self._end_by is not None:
             return
         self._log.debug("draining", reason=reason, waiting=len(self._waiting), quotes=len(self._quotes))
         self._end_by = self._now + self.limits.drain_s
         self._poller.unregister(self._lifeline)
-        for listening in self._listeners.values():
-            listening.shutdown(socket.SHUT_RD)
         for connection in self._waiting:
             if connection.answered and not connection.received:
                 self._close(connection)
             else:
                 self._wait(connection)
+
+    def _accept_last(self) -> None:
+        for listening in list(self._listeners.values()):
+            self._accept(listening)
 
     def _close_listener(self, listening: socket.socket) -> None:
         del self._listeners[listening.fileno()]
