@@ -20,11 +20,11 @@ class Reader:
     ``structure`` is the name that errors carry. Integers are unsigned and little endian, as everywhere in SGX.
     """
 
-    __slots__ = ("_end", "_offset", "_raw", "_structure")
+    __slots__ = ("_end", "_offset", "_raw", "structure")
 
     def __init__(self, raw: bytes, structure: str) -> None:
         self._raw = raw
-        self._structure = structure
+        self.structure = structure
         self._offset = 0
         self._end = len(raw)
 
@@ -72,4 +72,4 @@ class Reader:
 
     def refuse(self, field: str, reason: str) -> NoReturn:
         """Raise DecodeError for ``field`` at the present offset."""
-        raise DecodeError(self._structure, field, reason, offset=self._offset)
+        raise DecodeError(self.structure, field, reason, offset=self._offset)
