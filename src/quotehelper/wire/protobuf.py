@@ -36,10 +36,11 @@ _VALUE_LIMIT, _LENGTH_LIMIT, _KEY_LIMIT = 10, 5, 5
 """Bytes of a varint at most."""
 
 _KEY_MAX = 0xFFFF_FFFF
-_MORE = 0x80
-"""The bit that all bytes of a varint but the last one have."""
+_SMALL = 0x80
+"""Varints have seven bits a byte, and this bit in all bytes but the last."""
 
-_ONE_BYTE = tuple(bytes((value,)) for value in range(_MORE))
+_ONE_BYTE = tuple(bytes((value,)) for value in range(_SMALL))
+_FIELDS_AND_END = range(FIELDS_LIMIT + 1)
 
 
 class Kind(enum.Enum):
@@ -70,8 +71,11 @@ def octets(number: int, *, default: object = ...) -> Any:  # noqa: ANN401  the a
     return Field(number, Kind.OCTETS, default is ...)
 
 
-def u32(number: int, *, default: object = ...) -> Any:  # noqa: ANN401  the annotation beside it says the type
-    """Declare an unsigned 32-bit integer: required, or optional with ``default=None``."""
+def u32(number: int, *, default: object = ..., kw_only: bool = False) -> Any:  # noqa: ANN401, ARG001  PEP 681
+    """Declare an unsigned 32-bit integer: required, or optional with ``default=None``.
+
+    ``kw_only`` is for type checkers, who then want the value by name.
+    """
     return Field(number, Kind.U32, default is ...)
 
 
@@ -142,27 +146,26 @@ class Message(tuple[Any, ...]):
         ``values`` of an earlier part of the same message are added to. Raises DecodeError, naming the field.
         """
         values = values or [None] * len(cls.FIELDS)
-        slots = cls._slots
-        where = here = cls.__name__, ""
+        slots, here = cls._slots, (cls.__name__, "")
+        where = here
         at, end = 0, len(raw)
         try:
-            for _ in range(FIELDS_LIMIT + 1):
+            for _ in _FIELDS_AND_END:
                 if at >= end:
                     break
                 key = raw[at]
                 at += 1
-                if key >= _MORE:
+                if key >= _SMALL:
                     key, at = _read_varint(raw, at - 1, _KEY_LIMIT, here)
-                slot = slots.get(key)
-                if slot is None:
+                if key not in slots:
                     at = _skip(raw, at, key, here, slots)
                     continue
-                index, mask, where = slot
+                index, mask, where = slots[key]
                 value = raw[at]
                 at += 1
-                if value >= _MORE:
-                    if (high := raw[at]) < _MORE:
-                        value += (high << 7) - _MORE
+                if value >= _SMALL:
+                    if (high := raw[at]) < _SMALL:  # two bytes, here for speed
+                        value += (high << 7) - _SMALL
                         at += 1
                     else:
                         value, at = _read_varint(raw, at - 1, _LENGTH_LIMIT if mask is None else _VALUE_LIMIT, where)
@@ -181,18 +184,11 @@ class Message(tuple[Any, ...]):
         return values
 
     @classmethod
-    def lacking(cls, values: list[Any]) -> str | None:
-        """The name of the first required field that is absent from what ``collect`` gave."""
-        for index in cls._required:
-            if values[index] is None:
-                return cls.FIELDS[index].name
-        return None
-
-    @classmethod
     def complete(cls, values: list[Any]) -> Self:
         """The message of what ``collect`` gave. Raises DecodeError if a required field is absent."""
-        if (name := cls.lacking(values)) is not None:
-            raise DecodeError(cls.__name__, name, "required, but absent")
+        for index in cls._required:
+            if values[index] is None:
+                raise DecodeError(cls.__name__, cls.FIELDS[index].name, "required, but absent")
         return tuple.__new__(cls, values)
 
     def encode(self) -> bytes:
@@ -203,7 +199,7 @@ class Message(tuple[Any, ...]):
                 pass
             elif mask is None:
                 encoded += prefix + encode_varint(len(value)) + value
-            elif 0 <= value < _MORE:
+            elif 0 <= value < _SMALL:
                 encoded += prefix + _ONE_BYTE[value]
             elif 0 <= value <= mask:
                 encoded += prefix + encode_varint(value)
@@ -243,45 +239,49 @@ class Envelope(Generic[_M]):
     """A message whose fields are optional messages: ``kinds`` by field number. ``name`` is for errors."""
 
     def __init__(self, name: str, kinds: Mapping[int, type[_M]]) -> None:
+        keys = {kind: number << 3 | _OCTETS for number, kind in kinds.items()}
         self._where = name, ""
-        self._slots = {n << 3 | _OCTETS: (n, kind, (name, kind.__name__)) for n, kind in kinds.items()}
-        self._prefixes = {number: encode_varint(number << 3 | _OCTETS) for number in kinds}
+        self._slots = {key: (kind, (name, kind.__name__)) for kind, key in keys.items()}
+        self._prefixes = {kind: encode_varint(key) for kind, key in keys.items()}
 
-    def collect(self, raw: bytes) -> dict[int, list[Any]]:
-        """What ``Message.collect`` gives for each message in ``raw``, by field number; parts of one are merged.
+    def collect(self, raw: bytes) -> dict[type[_M], list[Any]]:
+        """What ``Message.collect`` gives for each message in ``raw``; parts of one are merged.
 
         ``raw`` is the sender's. Raises DecodeError, naming the field.
         """
-        found: dict[int, list[Any]] = {}
+        found: dict[type[_M], list[Any]] = {}
+        slots, here = self._slots, self._where
         at, end = 0, len(raw)
-        for _ in range(FIELDS_LIMIT + 1):
+        for _ in _FIELDS_AND_END:
             if at >= end:
                 return found
-            key, at = _read_varint(raw, at, _KEY_LIMIT, self._where)
-            slot = self._slots.get(key)
-            if slot is None:
-                at = _skip(raw, at, key, self._where, self._slots)
+            key, at = _read_varint(raw, at, _KEY_LIMIT, here)
+            if key not in slots:
+                at = _skip(raw, at, key, here, slots)
                 continue
-            number, kind, where = slot
-            start, at = _read_length(raw, at, where)
-            found[number] = kind.collect(raw[start:at], found.get(number))
-        raise DecodeError(*self._where, f"more than {FIELDS_LIMIT} fields", offset=at)
+            kind, where = slots[key]
+            size, start = _read_varint(raw, at, _LENGTH_LIMIT, where)
+            at = start + size
+            if at > end:
+                raise DecodeError(*where, f"{size} bytes announced, {end - start} left", offset=start)
+            found[kind] = kind.collect(raw[start:at], found.get(kind))
+        raise DecodeError(*here, f"more than {FIELDS_LIMIT} fields", offset=at)
 
-    def encode(self, number: int, message: _M) -> bytes:
-        """The envelope that holds ``message`` in field ``number``. Raises DecodeError as the message's encode does."""
+    def encode(self, message: _M) -> bytes:
+        """The envelope that holds ``message`` alone. Raises DecodeError as the message's encode does."""
         encoded = message.encode()
-        return self._prefixes[number] + encode_varint(len(encoded)) + encoded
+        return self._prefixes[type(message)] + encode_varint(len(encoded)) + encoded
 
 
 def encode_varint(value: int) -> bytes:
     """``value``, which is not negative, in base 128, lowest digits first."""
-    if value < _MORE:
+    if value < _SMALL:
         return _ONE_BYTE[value]
-    if value < _MORE << 7:
-        return (value & 0x7F | _MORE | value >> 7 << 8).to_bytes(2, "little")
+    if value < _SMALL << 7:
+        return (value & 0x7F | _SMALL | value >> 7 << 8).to_bytes(2, "little")
     encoded = bytearray()
-    while value >= _MORE:
-        encoded.append(value & 0x7F | _MORE)
+    while value >= _SMALL:
+        encoded.append(value & 0x7F | _SMALL)
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
@@ -289,27 +289,20 @@ def encode_varint(value: int) -> bytes:
 
 def _read_varint(raw: bytes, at: int, limit: int, where: tuple[str, str]) -> tuple[int, int]:
     """A varint of at most ``limit`` bytes at ``at``, and the offset behind it. Raises DecodeError ``where``."""
-    value = shift = 0
     try:
-        while True:
-            byte = raw[at]
-            at += 1
-            if byte < _MORE:
-                return value | byte << shift, at
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if shift >= 7 * limit:
-                raise DecodeError(*where, "no varint: it does not end, or is too long", offset=at)
+        if (value := raw[at]) < _SMALL:
+            return value, at + 1
+        if (high := raw[at + 1]) < _SMALL:
+            return value + (high << 7) - _SMALL, at + 2
+        value = 0
+        for index in range(limit):
+            byte = raw[at + index]
+            value |= (byte & 0x7F) << 7 * index
+            if byte < _SMALL:
+                return value, at + index + 1
     except IndexError:
-        raise DecodeError(*where, "no varint: it does not end, or is too long", offset=at) from None
-
-
-def _read_length(raw: bytes, at: int, where: tuple[str, str]) -> tuple[int, int]:
-    """Where bytes behind their length begin and end."""
-    size, start = _read_varint(raw, at, _LENGTH_LIMIT, where)
-    if start + size > len(raw):
-        raise DecodeError(*where, f"{size} bytes announced, {len(raw) - start} left", offset=at)
-    return start, start + size
+        raise DecodeError(*where, "ends within a varint", offset=at) from None
+    raise DecodeError(*where, f"a varint of more than {limit} bytes", offset=at)
 
 
 def _skip(raw: bytes, at: int, key: int, within: tuple[str, str], known: Iterable[int]) -> int:
@@ -324,8 +317,11 @@ def _skip(raw: bytes, at: int, key: int, within: tuple[str, str], known: Iterabl
     if wire_type == _VARINT:
         return _read_varint(raw, at, _VALUE_LIMIT, where)[1]
     if wire_type == _OCTETS:
-        return _read_length(raw, at, where)[1]
-    size = _FIXED_SIZES.get(wire_type)
-    if size is None or at + size > len(raw):
-        raise DecodeError(*where, f"its wire type, {wire_type}, is unknown or its value not whole", offset=at)
+        size, at = _read_varint(raw, at, _LENGTH_LIMIT, where)
+    elif wire_type in _FIXED_SIZES:
+        size = _FIXED_SIZES[wire_type]
+    else:
+        raise DecodeError(*where, f"wire type {wire_type} is not understood", offset=at)
+    if at + size > len(raw):
+        raise DecodeError(*where, "goes on behind the end of the message", offset=at)
     return at + size
