@@ -1,0 +1,223 @@
+"""The provisioning authority of simulated platforms: who certifies them, and signs what verifiers need. Pure.
+
+Source: dcap 5 and 7. Its root is its own, so nobody who does not ask for it can take its word for Intel's. Keys and
+settings are values; `provisioning` keeps them on disk. Documents are signed when they are asked for, as of ``now``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from quotehelper.documents.pck import Role
+from quotehelper.documents.qe_identity import EnclaveIdentity, IdentityLevel, encode_enclave_identity
+from quotehelper.documents.signed_json import Signed
+from quotehelper.documents.tcb_info import Component, TcbInfo, TcbLevel, TcbStatus, as_version_2, encode_tcb_info
+from quotehelper.errors import DecodeError
+from quotehelper.platforms.simulated.certificates import (
+    Issuer,
+    Validity,
+    make_authority,
+    make_crl,
+    make_pck,
+    make_root,
+    make_signer,
+)
+from quotehelper.platforms.simulated.enclaves import encode_signature
+from quotehelper.sgx.key_id import QE3_MR_SIGNER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from quotehelper.documents.sgx_extension import SgxExtension
+    from quotehelper.platforms.simulated.enclaves import Tcb
+
+CRL_BASE_URL = "https://localhost:8081/sgx/certification/v4/"
+"""Where certificates say that their CRLs are: a collateral service on the same machine, where Intel's clients look."""
+
+CERTIFICATION_AUTHORITIES = {"processor": Role.PROCESSOR_CA, "platform": Role.PLATFORM_CA}
+"""Who certifies single-package and multi-package machines, by the name that collateral services use."""
+
+_ROOT_END = dt.datetime(2049, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
+_CA_YEARS, _LEAF_YEARS = 15, 7
+_DOCUMENT_LIFE, _ROOT_CRL_LIFE = dt.timedelta(days=30), dt.timedelta(days=365)
+_EVALUATION_NUMBER = 17
+_LEVEL_DATE = dt.datetime(2025, 5, 14, tzinfo=dt.UTC)
+_OLD_LEVEL_DATE = dt.datetime(2023, 2, 15, tzinfo=dt.UTC)
+_OLD_ADVISORIES = ("INTEL-SA-00828",)
+_QE_LEVEL, _OLD_QE_LEVEL = 8, 6
+_OLD_QE_ADVISORIES = ("INTEL-SA-00615",)
+_KEYS = (Role.ROOT, Role.PROCESSOR_CA, Role.PLATFORM_CA, Role.TCB_SIGNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Collateral:
+    """All that a verifier needs besides the quote, for one platform family: chains as PEM text, CRLs as DER."""
+
+    root: x509.Certificate
+    pck_crl_issuer_chain: bytes
+    root_ca_crl: bytes
+    pck_crl: bytes
+    tcb_info_issuer_chain: bytes
+    tcb_info: Signed
+    tcb_info_v2: Signed
+    qe_identity_issuer_chain: bytes
+    qe_identity: Signed
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The keys of the root, both certification authorities and the collateral signer, with their certificates."""
+
+    issuers: Mapping[Role, Issuer]
+    crl_base_url: str = CRL_BASE_URL
+
+    def __repr__(self) -> str:
+        return "Authority(…)"
+
+    def issue_pck(
+        self, public_key: ec.EllipticCurvePublicKey, extension: SgxExtension, ca: str, now: dt.datetime
+    ) -> bytes:
+        """Certification data of type 5 for ``public_key``: leaf, intermediate and root as PEM, and Intel's NUL.
+
+        ``ca``: a name of CERTIFICATION_AUTHORITIES.
+        """
+        role = CERTIFICATION_AUTHORITIES[ca]
+        uri = f"{self.crl_base_url}pckcrl?ca={ca}&encoding=der"
+        validity = Validity.of_years(now, _LEAF_YEARS)
+        leaf = make_pck(public_key, Role.PCK, self.issuers[role], uri, validity, extension)
+        return leaf.public_bytes(Encoding.PEM) + self.chain(role) + b"\0"
+
+    def chain(self, role: Role) -> bytes:
+        """The certificate of ``role`` and the root, as PEM text."""
+        return b"".join(self.issuers[each].certificate.public_bytes(Encoding.PEM) for each in (role, Role.ROOT))
+
+    def collateral(self, fmspc: bytes, tcb: Tcb, ca: str, now: dt.datetime) -> Collateral:
+        """Collateral for the platforms of ``fmspc``, whose current level is ``tcb``, signed as of ``now``."""
+        now = now.replace(microsecond=0)
+        info = _tcb_info(fmspc, tcb, now)
+        role = CERTIFICATION_AUTHORITIES[ca]
+        signers = self.chain(Role.TCB_SIGNING)
+        return Collateral(
+            root=self.issuers[Role.ROOT].certificate,
+            pck_crl_issuer_chain=self.chain(role),
+            root_ca_crl=self.crl(Role.ROOT, now),
+            pck_crl=self.crl(role, now),
+            tcb_info_issuer_chain=signers,
+            tcb_info=self._signed(encode_tcb_info(info)),
+            tcb_info_v2=self._signed(encode_tcb_info(as_version_2(info))),
+            qe_identity_issuer_chain=signers,
+            qe_identity=self._signed(encode_enclave_identity(_qe_identity(now))),
+        )
+
+    def crl(self, role: Role, now: dt.datetime) -> bytes:
+        """The DER of the CRL of ``role``: of the root, or of a certification authority. Nothing is revoked."""
+        start = now.replace(microsecond=0)
+        life = _ROOT_CRL_LIFE if role is Role.ROOT else _DOCUMENT_LIFE
+        return make_crl(self.issuers[role], Validity(start, start + life), ())
+
+    def _signed(self, body: bytes) -> Signed:
+        key = self.issuers[Role.TCB_SIGNING].key
+        return Signed(body, encode_signature(key.sign(body, ec.ECDSA(SHA256()))))
+
+
+def create(now: dt.datetime, crl_base_url: str = CRL_BASE_URL) -> Authority:
+    """A new authority: four fresh keys, certificates from ``now`` on."""
+    keys = {role: ec.generate_private_key(ec.SECP256R1()) for role in _KEYS}
+    uri = f"{crl_base_url}rootcacrl.der"
+    start = now.replace(microsecond=0)
+    root = Issuer(keys[Role.ROOT], make_root(keys[Role.ROOT], Role.ROOT, uri, Validity(start, _ROOT_END)))
+    issuers = {Role.ROOT: root}
+    for role in CERTIFICATION_AUTHORITIES.values():
+        validity = Validity.of_years(start, _CA_YEARS)
+        issuers[role] = Issuer(keys[role], make_authority(keys[role].public_key(), role, root, uri, validity))
+    signer, validity = keys[Role.TCB_SIGNING], Validity.of_years(start, _LEAF_YEARS)
+    certificate = make_signer(signer.public_key(), Role.TCB_SIGNING, root, uri, validity)
+    issuers[Role.TCB_SIGNING] = Issuer(signer, certificate)
+    return Authority(issuers, crl_base_url)
+
+
+def encode_authority(authority: Authority) -> dict[str, bytes]:
+    """File names and contents that ``decode_authority`` understands: keys are in them, in clear."""
+    files = {"crl_base_url": authority.crl_base_url.encode()}
+    for role, issuer in authority.issuers.items():
+        stem = role.name.lower()
+        files[f"{stem}.key"] = issuer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        files[f"{stem}.pem"] = issuer.certificate.public_bytes(Encoding.PEM)
+    return files
+
+
+FILES = ("crl_base_url", *(f"{role.name.lower()}.{kind}" for role in _KEYS for kind in ("key", "pem")))
+"""The names that ``encode_authority`` gives."""
+
+
+def decode_authority(files: Mapping[str, bytes]) -> Authority:
+    """The authority that ``encode_authority`` wrote. Raises DecodeError, naming the file, for anything else."""
+    issuers = {role: _decode_issuer(files, role.name.lower()) for role in _KEYS}
+    try:
+        return Authority(issuers, files["crl_base_url"].decode("ascii"))
+    except UnicodeDecodeError as error:
+        raise DecodeError("Authority", "crl_base_url", "not ASCII") from error
+
+
+def _decode_issuer(files: Mapping[str, bytes], stem: str) -> Issuer:
+    try:
+        key = load_pem_private_key(files[f"{stem}.key"], password=None)
+        certificate = x509.load_pem_x509_certificate(files[f"{stem}.pem"])
+        fits = isinstance(key, ec.EllipticCurvePrivateKey) and key.public_key() == certificate.public_key()
+    except (ValueError, TypeError, KeyError) as error:
+        raise DecodeError("Authority", stem, "key or certificate is not readable") from error
+    if not fits or not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise DecodeError("Authority", stem, "key and certificate do not belong together")
+    return Issuer(key, certificate)
+
+
+def _tcb_info(fmspc: bytes, tcb: Tcb, now: dt.datetime) -> TcbInfo:
+    """The levels of a platform family: the present one, and one below it that is out of date."""
+    present = tuple(Component(svn) for svn in tcb.cpu_svn)
+    below = (Component(max(0, tcb.cpu_svn[0] - 1)), *present[1:])
+    return TcbInfo(
+        version=3,
+        id="SGX",
+        issue_date=now,
+        next_update=now + _DOCUMENT_LIFE,
+        fmspc=fmspc,
+        pce_id=bytes(2),
+        tcb_type=0,
+        tcb_evaluation_data_number=_EVALUATION_NUMBER,
+        levels=(
+            TcbLevel(present, tcb.pce_svn, _LEVEL_DATE, TcbStatus.UP_TO_DATE),
+            TcbLevel(below, max(0, tcb.pce_svn - 1), _OLD_LEVEL_DATE, TcbStatus.OUT_OF_DATE, _OLD_ADVISORIES),
+        ),
+    )
+
+
+def _qe_identity(now: dt.datetime) -> EnclaveIdentity:
+    """What QE3 is: masks leave MODE64BIT and XFRM open, and so forbid DEBUG (dcap 7.2)."""
+    return EnclaveIdentity(
+        id="QE",
+        issue_date=now,
+        next_update=now + _DOCUMENT_LIFE,
+        tcb_evaluation_data_number=_EVALUATION_NUMBER,
+        misc_select=bytes(4),
+        misc_select_mask=b"\xff" * 4,
+        attributes=b"\x11".ljust(16, b"\0"),
+        attributes_mask=bytes.fromhex("fbffffffffffffff").ljust(16, b"\0"),
+        mr_signer=QE3_MR_SIGNER,
+        isv_prod_id=1,
+        levels=(
+            IdentityLevel(_QE_LEVEL, _LEVEL_DATE, TcbStatus.UP_TO_DATE),
+            IdentityLevel(_OLD_QE_LEVEL, _OLD_LEVEL_DATE, TcbStatus.OUT_OF_DATE, _OLD_QE_ADVISORIES),
+        ),
+    )
