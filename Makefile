@@ -40,10 +40,10 @@ check: $(STAMP)
 	@echo "check: green"
 
 bench: compiled
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 soak: compiled
-	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python -m benchmarks.soak
 
 format: $(STAMP)
 	$(BIN)/ruff format .
