@@ -61,7 +61,7 @@ class AesmStatus(enum.IntEnum):
     MSG_ERROR = 22, "a message from a server behind the daemon could not be read", _PCCS
     THREAD_ERROR = 23, "the daemon could not start a thread", "Raise the daemon's limit of processes"
     SGX_DEVICE_NOT_AVAILABLE = 24, "the SGX device can't be used", _DEVICES
-    ENABLE_SGX_DEVICE_FAILED = 25, "SGX could not be enabled", "Enable SGX in the BIOS"
+    ENABLE_SGX_DEVICE_FAILED = 25, "enabling SGX failed", "Enable SGX in the BIOS"
     PLATFORM_INFO_BLOB_INVALID_SIG = 26, "the platform information's signature does not hold", _ECDSA
     SERVICE_NOT_AVAILABLE = 27, "the service is not available", _DAEMON
     KDF_MISMATCH = 28, "another key derivation function was expected", "Use one version of the SGX SDK on both sides"
