@@ -40,8 +40,10 @@ def read(directory: Path, *names: str) -> tuple[bytes, ...]:
         return tuple(_read(directory / name, descriptor) for name in names)
 
 
-def create(directory: Path, files: Mapping[str, bytes]) -> None:
+def create(directory: Path, files: Mapping[str, bytes], *, public: bool = False) -> None:
     """Make ``directory`` with ``files``, whose names may have one "/": all at once, durably.
+
+    With ``public`` everybody may read them, as far as the umask lets them.
 
     Missing parents are made. Of several who create the same directory one wins. Raises ConfigError for the others, if
     anything but an empty directory is there already, or if the file system refuses.
@@ -55,6 +57,8 @@ def create(directory: Path, files: Mapping[str, bytes]) -> None:
                 _write(draft / name, content)
             for folder in {(draft / name).parent for name in files} | {draft}:
                 _sync(folder)
+            if public:
+                _open_to_all(draft)
             _publish(draft, directory)
 
 
@@ -202,6 +206,13 @@ def _remove(directory: Path) -> None:
             Path(folder, name).unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             Path(folder).rmdir()
+
+
+def _open_to_all(directory: Path) -> None:
+    umask = os.umask(0o022)
+    os.umask(umask)
+    for path in (*directory.rglob("*"), directory):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from quotehelper.errors import ConfigError
 from quotehelper.platforms.simulated import private_files
 from quotehelper.platforms.simulated.cpu import CPU_SVN_SIZE, SECRET_SIZE, Cpu, Fuses, covers
-from quotehelper.platforms.simulated.enclaves import Pce, Qe3, Tcb, encode_point, pce_identity, qe3_identity
+from quotehelper.platforms.simulated.enclaves import Pce, Qe3, Tcb, encode_point, pce_identity, qe3_identity, qe_id
 from quotehelper.platforms.simulated.platform import SimulatedPlatform
 from quotehelper.sgx.quote import CertificationData, CertificationType
 
@@ -73,6 +73,10 @@ class PlatformState(NamedTuple):
     def cpu(self) -> Cpu:
         """The processor."""
         return Cpu(Fuses.from_secret(self.secret), self.cpu_svn)
+
+    def qe_id(self) -> bytes:
+        """The 16 bytes by which collateral services know the platform."""
+        return qe_id(self.cpu().load(qe3_identity(*self.qe)))
 
     def provisioning_enclave(self) -> Pce:
         """The PCE on the processor."""
