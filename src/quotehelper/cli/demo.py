@@ -61,7 +61,7 @@ def command() -> None:
         status = verifier(quote, collateral)
         seconds = time.monotonic() - started
         out.print(
-            f"[bold]6.[/] [green]verified[/] against the simulated root by dcap-qvl, an independent verifier: {status}"
+            f"[bold]6.[/] dcap-qvl, an independent verifier given the simulated root: [green]verified[/], {status}"
         )
         out.print(f"Done in {seconds:.1f} s; nothing is left behind.")
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+_PIPE_WIDTH = 1000
+"""Columns where there is no terminal: a line is never broken in a pipe."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 
 
@@ -23,7 +26,7 @@ def console() -> Console:
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not terminal, no_color=not terminal)
+    return Console(file=sys.stdout, highlight=False, no_color=not terminal, width=None if terminal else _PIPE_WIDTH)
 
 
 def printable(text: str) -> str:
@@ -43,14 +46,18 @@ def print_facts(title: str, facts: Mapping[str, object], *, as_json: bool) -> No
     if as_json:
         print_json(facts)
         return
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    out = console()
+    out.print(f"[bold]{printable(title)}[/]")
+    width = max(map(len, facts))
     for name, value in facts.items():
-        table.add_row(name, printable("yes" if value is True else "no" if value is False else str(value)))
-    console().print(table)
+        out.print(f"{name:<{width}}  {_plain(value)}")
+
+
+def _plain(value: object) -> str:
+    """A fact in one line: facts within facts by their names."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+    return printable("yes" if value is True else "no" if value is False else str(value))
 
 
 def talk(text: str) -> None:

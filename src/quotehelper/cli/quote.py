@@ -63,11 +63,13 @@ def command(  # noqa: PLR0913  one argument an option
     client = AesmClient(socket)
     if (state is None) == (report_file is None):
         raise click.UsageError("give either --state (simulated platforms) or --report (a report made by an enclave)")
-    if (report_data is None) == (state is not None):
-        raise click.UsageError("--report-data goes with --state; a report given with --report holds its own")
     if report_file is not None:
+        if report_data is not None:
+            raise click.UsageError("a report given with --report holds its own data: leave --report-data out")
         quote = quote_report(client, Report(report_file.read_bytes()))
-    if state is not None and report_data is not None:
+    elif state is None or report_data is None:
+        raise click.UsageError("--report-data is missing: what shall the quote bind?")
+    else:
         from quotehelper.platforms.simulated.state import load_cpu
 
         enclave = load_cpu(state).load(enclave_identity(mr_enclave, mr_signer, isv_prod_id, isv_svn, debug=debug))

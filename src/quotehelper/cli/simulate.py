@@ -125,7 +125,7 @@ def export_collateral(state: Path, out: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"out": str(out), "files": files})
     else:
-        print_facts("Collateral", {"written_to": out, "files": "\n".join(files)}, as_json=False)
+        print_facts("Collateral", {"written_to": out, "files": ", ".join(files)}, as_json=False)
 
 
 def _now() -> dt.datetime:
