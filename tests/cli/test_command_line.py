@@ -57,7 +57,7 @@ def test_a_mistake_is_exit_code_2_and_a_sentence(arguments: list[str]) -> None:
 def test_no_daemon_is_exit_code_3_and_says_what_to_do(tmp_path: Path) -> None:
     failed = run_cli("target-info", "--socket", str(tmp_path / "none"), check=False)
     assert failed.returncode == 3
-    assert "quotehelper serve" in failed.stderr
+    assert "Start the daemon" in failed.stderr
 
 
 def test_what_is_no_document_is_exit_code_1(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line; every deliberate error becomes a sentence on standard error and an exit code."""
     try:
-        code: object = cli.main(standalone_mode=False)
+        code: object = cli.main(prog_name="quotehelper", standalone_mode=False)
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.Abort:
