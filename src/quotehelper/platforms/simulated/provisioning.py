@@ -1,20 +1,23 @@
-"""Create simulated platforms, change them, and have their collateral signed. Shell; the daemon imports none of it.
+"""Making and changing simulated platforms on disk, and exporting what verifiers need. Shell.
 
-A platform is made as real ones are: a processor with secrets of its own, whose PCE tells the authority the public
-PCK key of its TCB; the authority certifies that. Several platforms can share one authority: they are then of one
-family (FMSPC) at one TCB level, and one set of collateral serves them all.
+What a daemon reads of all this is `state`; here is the rest, which needs certificates.
 """
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import TYPE_CHECKING
 
 from quotehelper.documents.sgx_extension import PlatformConfiguration, SgxExtension, SgxType
 from quotehelper.errors import ConfigError, DecodeError
-from quotehelper.platforms.simulated import authority as authorities
 from quotehelper.platforms.simulated import private_files
-from quotehelper.platforms.simulated.collateral_files import encode_collateral
+from quotehelper.platforms.simulated.authority import (
+    FILES,
+    create,
+    decode_authority,
+    encode_authority,
+)
+from quotehelper.platforms.simulated.bundle import Certified, bundle
 from quotehelper.platforms.simulated.cpu import SECRET_SIZE
 from quotehelper.platforms.simulated.enclaves import (
     PCE_ID,
@@ -23,6 +26,7 @@ from quotehelper.platforms.simulated.enclaves import (
     Tcb,
     pce_identity,
     qe3_identity,
+    qe_id,
 )
 from quotehelper.platforms.simulated.state import (
     AUTHORITY_DIRECTORY,
@@ -31,6 +35,7 @@ from quotehelper.platforms.simulated.state import (
     EnclaveVersion,
     PlatformState,
     encode_state,
+    parse_state,
     read_chain,
     read_state,
 )
@@ -41,12 +46,14 @@ if TYPE_CHECKING:
 
     from quotehelper.platforms.simulated.authority import Authority
 
-FMSPC = bytes.fromhex("f0510000aa00")
-"""The family of simulated platforms: no real one has it."""
+CPU_SVN = bytes.fromhex("10100202ff0100050000000000000000")
+"""The CPUSVN of new processors: what a server of 2025 with current microcode shows."""
 
-CPU_SVN = bytes.fromhex("0f0f0203ff010c000000000000000000")
 PCK_TCB = Tcb(CPU_SVN, 13)
-"""What the PCK certificate speaks of. As on real platforms its PCESVN is not that of the running PCE (dcap 1.1)."""
+"""The level that certificates speak of. Their PCESVN is below the running PCE's, as in real quotes (dcap 1.1)."""
+
+FMSPC = {"processor": bytes.fromhex("515545000000"), "platform": bytes.fromhex("515545000001")}
+"""Platform families of our own, by who certifies them; no letters in them, as services disagree about case."""
 
 
 def init(
@@ -57,80 +64,98 @@ def init(
     ca: str = "processor",
     qe_isv_svn: int = QE3_ISV_SVN,
     qe_mr_enclave: bytes | None = None,
-) -> None:
-    """Create a platform in ``directory``, certified as of ``now``, by its own authority or another state's.
+) -> PlatformState:
+    """A new platform in ``directory``: a processor of its own, its enclaves, a certificate from ``now`` on.
 
-    ``authority``: a directory that holds another platform's state. ``ca``: "processor" or "platform". Raises
-    ConfigError if ``directory`` is there already, or the other state can't be used; nothing is left behind then.
+    ``authority``: the directory of another platform, whose authority certifies this one as well; without it, a new
+    authority. ``ca``: "processor" or "platform". Raises ConfigError if anything is in ``directory`` already, if it
+    can't be written, or if the other platform's state or authority can't be read; then nothing has changed.
     """
     private_files.refuse_occupied(directory)
-    if authority is None:
-        place, certifier = directory / AUTHORITY_DIRECTORY, authorities.create(now)
-        files = {
-            f"{AUTHORITY_DIRECTORY}/{n}": content for n, content in authorities.encode_authority(certifier).items()
-        }
-    else:
-        place = read_state(authority).authority.resolve()
-        certifier, files = _read_authority(place), {}
-    qe = qe3_identity(qe_isv_svn, qe_mr_enclave)
-    pce = pce_identity()
+    if ca not in FMSPC:
+        raise ConfigError(f"There is no certification authority {ca!r}", f"Known are: {', '.join(FMSPC)}")
     state = PlatformState(
         directory=directory,
-        secret=secrets.token_bytes(SECRET_SIZE),
+        secret=os.urandom(SECRET_SIZE),
         cpu_svn=CPU_SVN,
-        fmspc=FMSPC,
+        fmspc=FMSPC[ca],
         ca=ca,
         pck_tcb=PCK_TCB,
-        qe=EnclaveVersion(qe.isv_svn, qe.mr_enclave),
-        pce=EnclaveVersion(PCE_ISV_SVN, pce.mr_enclave),
-        authority=place,
+        qe=EnclaveVersion(qe_isv_svn, qe3_identity(qe_isv_svn, qe_mr_enclave).mr_enclave),
+        pce=EnclaveVersion(PCE_ISV_SVN, pce_identity().mr_enclave),
+        authority=directory / AUTHORITY_DIRECTORY if authority is None else read_state(authority).authority.absolute(),
     )
-    chain = certifier.issue_pck(state.provisioning_enclave().pck_public_key(state.pck_tcb), _extension(state), ca, now)
-    private_files.create(directory, {PLATFORM_FILE: encode_state(state), CHAIN_FILE: chain, **files})
+    certifier = create(now) if authority is None else _read_authority(state)
+    files = {PLATFORM_FILE: _encode_checked(state), CHAIN_FILE: _certify(state, certifier, now)}
+    if authority is None:
+        files |= {f"{AUTHORITY_DIRECTORY}/{name}": content for name, content in encode_authority(certifier).items()}
+    private_files.create(directory, files)
+    return state
 
 
-def update_qe(directory: Path, isv_svn: int, mr_enclave: bytes | None = None) -> None:
-    """Replace the quoting enclave by another version. Raises ConfigError as ``read_state`` does."""
+def update_qe(directory: Path, isv_svn: int, mr_enclave: bytes | None = None) -> PlatformState:
+    """Give the platform in ``directory`` another quoting enclave: the attestation key changes with ``isv_svn``.
+
+    Daemons see it when they load the platform again. Raises ConfigError as ``read_state`` does, and if the state
+    can't be written; then it is as before.
+    """
     with private_files.locked(directory):
         state = read_state(directory)
-        qe = qe3_identity(isv_svn, mr_enclave)
-        changed = state._replace(qe=EnclaveVersion(qe.isv_svn, qe.mr_enclave))
-        private_files.replace(directory / PLATFORM_FILE, encode_state(changed))
+        state = state._replace(qe=EnclaveVersion(isv_svn, qe3_identity(isv_svn, mr_enclave).mr_enclave))
+        private_files.replace(directory / PLATFORM_FILE, _encode_checked(state))
+    return state
 
 
 def export_collateral(directory: Path, out: Path, now: dt.datetime) -> None:
-    """Write what verifiers of the platform in ``directory`` need, signed as of ``now``, to the new directory ``out``.
+    """Make the directory ``out`` with all that verifiers need besides quotes (see `bundle`), signed as of ``now``.
 
-    `collateral_files` tells which files. Raises ConfigError if the state can't be used, or ``out`` is there already.
+    For the owner only, as the platform's ids are in it. Raises ConfigError if anything is in ``out`` already, or if
+    the platform or its authority can't be read.
     """
+    private_files.refuse_occupied(out)
     state = read_state(directory)
-    chain = read_chain(directory)
-    collateral = _read_authority(state.authority).collateral(state.fmspc, state.pck_tcb, state.ca, now)
-    private_files.create(out, encode_collateral(state, chain, collateral, now), public=True)
-
-
-def _extension(state: PlatformState) -> SgxExtension:
-    """What the authority certifies of the platform; a platform CA's certificate says how the machine is set up."""
-    several_packages = state.ca == "platform"
-    configuration = PlatformConfiguration(
-        secrets.token_bytes(16), dynamic_platform=True, cached_keys=True, smt_enabled=True
+    platform = Certified(
+        qe_id=qe_id(state.cpu().load(qe3_identity(*state.qe))),
+        pce_id=PCE_ID,
+        fmspc=state.fmspc,
+        ca=state.ca,
+        tcb=Tcb(state.cpu_svn, state.pce.isv_svn),
+        pck_tcb=state.pck_tcb,
+        chain=read_chain(directory),
     )
-    return SgxExtension(
-        ppid=state.provisioning_enclave().ppid(),
+    private_files.create(out, bundle(_read_authority(state), platform, now))
+
+
+def _certify(state: PlatformState, authority: Authority, now: dt.datetime) -> bytes:
+    """Certification data for the platform's PCK key."""
+    pce = state.provisioning_enclave()
+    several_packages = state.ca == "platform"
+    extension = SgxExtension(
+        ppid=pce.ppid(),
         components=tuple(state.pck_tcb.cpu_svn),
         pce_svn=state.pck_tcb.pce_svn,
         cpu_svn=state.pck_tcb.cpu_svn,
         pce_id=PCE_ID,
         fmspc=state.fmspc,
         sgx_type=SgxType.SCALABLE if several_packages else SgxType.STANDARD,
-        configuration=configuration if several_packages else None,
+        configuration=PlatformConfiguration(os.urandom(16), dynamic_platform=False, cached_keys=False, smt_enabled=True)
+        if several_packages
+        else None,
     )
+    return authority.issue_pck(pce.pck_public_key(state.pck_tcb), extension, state.ca, now)
 
 
-def _read_authority(place: Path) -> Authority:
-    names = authorities.FILES
+def _encode_checked(state: PlatformState) -> bytes:
+    """The content of platform.json, which is never written unless it can be read. Raises ConfigError."""
+    raw = encode_state(state)
+    parse_state(state.directory, raw)
+    return raw
+
+
+def _read_authority(state: PlatformState) -> Authority:
+    contents = private_files.read(state.authority, *FILES)
     try:
-        return authorities.decode_authority(dict(zip(names, private_files.read(place, *names), strict=True)))
+        return decode_authority(dict(zip(FILES, contents, strict=True)))
     except DecodeError as error:
-        remedy = "Restore it from a copy; without it no further platform can be certified, and no collateral signed"
-        raise ConfigError(f"{place}: {error}", remedy) from error
+        problem = f"{state.authority / error.field} is damaged: {error.reason}"
+        raise ConfigError(problem, "Restore it from a copy, or create a new platform elsewhere") from None
