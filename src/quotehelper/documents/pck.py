@@ -1,21 +1,28 @@
 """Certificates and chains around the PCK, and CRLs: read, typed, not verified. Pure.
 
 Source: dcap 5.1 and 5.2. Parsing X.509 is the cryptography library's; what is here bounds its input, turns its many
-exceptions into DecodeError, and gives the fields that verification needs. Chains are sorted by role, as generators
+exceptions into DecodeError, and gives the fields that verification needs. The library parses lazily, so reading
+touches every field once: what has been read can be asked for anything. Chains are sorted by issuer, as generators
 disagree on the order (dcap 1.1); the exact DER of each certificate is kept.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import enum
 import re
+import warnings
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import CRLEntryExtensionOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from quotehelper.documents.sgx_extension import OID, SgxExtension, read_sgx_extension
 from quotehelper.errors import DecodeError
@@ -32,8 +39,20 @@ CRL_LIMIT = 4 << 20
 """Bytes of a CRL; Intel's largest has 2,700."""
 
 _T = TypeVar("_T")
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*")
+_E = TypeVar("_E", bound=x509.ExtensionType)
+_CERTIFICATE_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*")
+_CRL_PEM = re.compile(rb"\s*-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]+)-----END X509 CRL-----\s*")
 _HEXADECIMAL = re.compile(rb"\s*(?:[0-9A-Fa-f]{2})+\s*")
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    Warning,
+)
+"""What the library says of bytes it can't read. Its warnings are about what no standard allows."""
 
 
 class Role(enum.Enum):
@@ -69,6 +88,41 @@ class Certificate:
         return next((role for role in Role if role.value in self.subject), None)
 
     @property
+    def serial_number(self) -> int:
+        """The number that a CRL revokes it by: at least 1, at most 160 bits."""
+        return self.x509.serial_number
+
+    @property
+    def not_before(self) -> dt.datetime:
+        """From when it is good."""
+        return self.x509.not_valid_before_utc
+
+    @property
+    def not_after(self) -> dt.datetime:
+        """Until when it is good."""
+        return self.x509.not_valid_after_utc
+
+    @property
+    def subject_key_id(self) -> bytes | None:
+        """The key's id, if it says one; Intel's is SHA-1 over the SubjectPublicKeyInfo, which nobody checks."""
+        return _value(self.x509.extensions, x509.SubjectKeyIdentifier, lambda ski: ski.digest)
+
+    @property
+    def authority_key_id(self) -> bytes | None:
+        """The id of the issuer's key, if it says one."""
+        return _value(self.x509.extensions, x509.AuthorityKeyIdentifier, lambda aki: aki.key_identifier)
+
+    @property
+    def signed(self) -> bytes:
+        """The bytes that the issuer's signature covers (TBSCertificate)."""
+        return self.x509.tbs_certificate_bytes
+
+    @property
+    def signature(self) -> bytes:
+        """The issuer's signature: DER of r and s."""
+        return self.x509.signature
+
+    @property
     def public_key(self) -> ec.EllipticCurvePublicKey:
         """Its P-256 key. Raises DecodeError for any other."""
         key = _guarded("Certificate", "public_key", self.x509.public_key)
@@ -82,17 +136,14 @@ class Certificate:
         oid = x509.ObjectIdentifier(OID)
         try:
             value = self.x509.extensions.get_extension_for_oid(oid).value
-        except (x509.ExtensionNotFound, ValueError) as error:
+        except x509.ExtensionNotFound as error:
             raise DecodeError("Certificate", "sgx_extension", "absent") from error
         return read_sgx_extension(value.public_bytes())
 
     @property
     def crl_distribution_point(self) -> str | None:
         """Where its issuer's CRL is served, if it says so by one URI."""
-        try:
-            points = self.x509.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-        except (x509.ExtensionNotFound, ValueError):
-            return None
+        points = _value(self.x509.extensions, x509.CRLDistributionPoints, tuple) or ()
         names = [name for point in points for name in point.full_name or ()]
         uris = [name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)]
         return uris[0] if len(uris) == 1 else None
@@ -124,12 +175,14 @@ class CertificateChain:
 
 
 def read_certificate(der: bytes) -> Certificate:
-    """The certificate whose DER is ``der``. Raises DecodeError."""
+    """The certificate whose DER is ``der``, which anybody may have written. Raises DecodeError, naming the field."""
     if len(der) > CHAIN_LIMIT:
         raise DecodeError("Certificate", "", f"{len(der)} bytes, at most {CHAIN_LIMIT} are taken")
-    parsed = _guarded("Certificate", "", lambda: x509.load_der_x509_certificate(der))
-    _guarded("Certificate", "extensions", lambda: parsed.extensions)
-    return Certificate(der, parsed)
+    certificate = Certificate(der, _guarded("Certificate", "", lambda: x509.load_der_x509_certificate(der)))
+    _touch(certificate, "x509.extensions", "subject", "issuer", "serial_number", "not_before", "not_after")
+    if certificate.serial_number <= 0:
+        raise DecodeError("Certificate", "serial_number", "at least 1 expected")
+    return certificate
 
 
 def read_chain(raw: bytes) -> CertificateChain:
@@ -141,13 +194,13 @@ def read_chain(raw: bytes) -> CertificateChain:
     text = raw.rstrip(b"\0")
     if len(text) > CHAIN_LIMIT:
         raise DecodeError("CertificateChain", "", f"{len(text)} bytes, at most {CHAIN_LIMIT} are taken")
-    blocks = _PEM.findall(text)
-    if not blocks or b"".join(blocks).strip() != text.strip() or len(blocks) > CERTIFICATES_LIMIT:
+    blocks = list(_CERTIFICATE_PEM.finditer(text))
+    if not blocks or b"".join(map(re.Match.group, blocks)) != text.lstrip() or len(blocks) > CERTIFICATES_LIMIT:
         raise DecodeError(
             "CertificateChain", "", f"1 to {CERTIFICATES_LIMIT} PEM certificates and nothing else expected"
         )
-    certificates = [_read_pem(block, f"[{number}]") for number, block in enumerate(blocks)]
-    return CertificateChain(tuple(_sorted(certificates)))
+    ders = [_decode_base64("CertificateChain", f"[{number}]", block[1]) for number, block in enumerate(blocks)]
+    return CertificateChain(tuple(_sorted([read_certificate(der) for der in ders])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +230,21 @@ class Crl:
         return self.x509.last_update_utc
 
     @property
+    def authority_key_id(self) -> bytes | None:
+        """The id of the issuer's key, if it says one."""
+        return _value(self.x509.extensions, x509.AuthorityKeyIdentifier, lambda aki: aki.key_identifier)
+
+    @property
+    def signed(self) -> bytes:
+        """The bytes that the issuer's signature covers (TBSCertList)."""
+        return self.x509.tbs_certlist_bytes
+
+    @property
+    def signature(self) -> bytes:
+        """The issuer's signature: DER of r and s."""
+        return self.x509.signature
+
+    @property
     def next_update(self) -> dt.datetime:
         """Until when it is good. Raises DecodeError if it does not say."""
         until = self.x509.next_update_utc
@@ -187,10 +255,7 @@ class Crl:
     @property
     def number(self) -> int | None:
         """Its CRL number; Intel's is always 1 (dcap 5.2)."""
-        try:
-            return self.x509.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-        except x509.ExtensionNotFound:
-            return None
+        return _value(self.x509.extensions, x509.CRLNumber, lambda number: number.crl_number)
 
     @property
     def revoked(self) -> tuple[Revocation, ...]:
@@ -202,19 +267,27 @@ def read_crl(raw: bytes) -> Crl:
     """The CRL in ``raw``: DER, PEM, or hexadecimal of DER, as services serve it (dcap 6.2). Raises DecodeError."""
     if len(raw) > CRL_LIMIT:
         raise DecodeError("Crl", "", f"{len(raw)} bytes, at most {CRL_LIMIT} are taken")
-    if raw.lstrip().startswith(b"-----BEGIN X509 CRL-----"):
-        parsed = _guarded("Crl", "", lambda: x509.load_pem_x509_crl(raw))
+    text = raw.rstrip(b"\0")
+    if pem := _CRL_PEM.fullmatch(text):
+        der = _decode_base64("Crl", "", pem[1])
     else:
-        der = bytes.fromhex(raw.decode()) if _HEXADECIMAL.fullmatch(raw) else raw
-        parsed = _guarded("Crl", "", lambda: x509.load_der_x509_crl(der))
-    crl = Crl(parsed.public_bytes(Encoding.DER), parsed)
-    _guarded("Crl", "extensions", lambda: (parsed.extensions, parsed.issuer, parsed.last_update_utc, crl.revoked))
+        der = bytes.fromhex(text.decode()) if _HEXADECIMAL.fullmatch(text) else raw
+    crl = Crl(der, _guarded("Crl", "", lambda: x509.load_der_x509_crl(der)))
+    _touch(crl, "x509.extensions", "x509.next_update_utc", "issuer", "this_update", "number", "revoked")
     return crl
 
 
-def _read_pem(block: bytes, field: str) -> Certificate:
-    parsed = _guarded("CertificateChain", field, lambda: x509.load_pem_x509_certificate(block))
-    return read_certificate(parsed.public_bytes(Encoding.DER))
+def _decode_base64(structure: str, field: str, text: bytes) -> bytes:
+    try:
+        return base64.b64decode(b"".join(text.split()), validate=True)
+    except binascii.Error as error:
+        raise DecodeError(structure, field, "not base64") from error
+
+
+def _touch(document: object, *names: str) -> None:
+    """Have the library parse the fields ``names`` now. Raises DecodeError for one that it can't."""
+    for name in names:
+        _guarded(type(document).__name__, name.removeprefix("x509."), partial(attrgetter(name), document))
 
 
 def _sorted(certificates: list[Certificate]) -> list[Certificate]:
@@ -232,11 +305,7 @@ def _sorted(certificates: list[Certificate]) -> list[Certificate]:
 
 
 def _read_entry(entry: x509.RevokedCertificate) -> Revocation:
-    try:
-        value = entry.extensions.get_extension_for_oid(CRLEntryExtensionOID.CRL_REASON).value
-    except x509.ExtensionNotFound:
-        value = None
-    reason = value.reason.value if isinstance(value, x509.CRLReason) else None
+    reason = _value(entry.extensions, x509.CRLReason, lambda given: str(given.reason.value))
     return Revocation(entry.serial_number, entry.revocation_date_utc, reason)
 
 
@@ -245,11 +314,18 @@ def _common_name(name: x509.Name) -> str:
     return str(found[0].value) if found else ""
 
 
+def _value(extensions: x509.Extensions, kind: type[_E], read: Callable[[_E], _T]) -> _T | None:
+    """What ``read`` finds in the extension of ``kind``, None if there is none."""
+    try:
+        return read(extensions.get_extension_for_class(kind).value)
+    except x509.ExtensionNotFound:
+        return None
+
+
 def _guarded(structure: str, field: str, read: Callable[[], _T]) -> _T:
     """What ``read`` yields; whatever the library raises for bytes it can't read becomes DecodeError."""
     try:
-        return read()
-    except DecodeError:
-        raise
-    except Exception as error:
+        with warnings.catch_warnings(action="error"):
+            return read()
+    except _UNREADABLE as error:
         raise DecodeError(structure, field, f"not readable: {error}".split("\n")[0][:200]) from error
