@@ -32,7 +32,9 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 _SIGNATURE = re.compile(r"[0-9A-Fa-f]{128}")
 _SPACE = re.compile(r"[ \t\r\n]*")
-_NESTING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}:,]', re.DOTALL)
+"""Strings, which may lack their end, and marks. Possessive: an endless string must not be searched again and again."""
+_NAME = re.compile(r"\w{1,40}", re.ASCII)
 _DIGITS_LIMIT = 18
 
 
@@ -69,7 +71,7 @@ def parse_object(raw: bytes, name: str) -> Fields:
     try:
         value = _decoder(name).decode(text)
     except json.JSONDecodeError as error:
-        raise DecodeError(name, "", f"not JSON: {error.msg}", offset=error.pos) from error
+        raise DecodeError(name, _path_at(text, error.pos), f"not JSON: {error.msg}", offset=error.pos) from error
     return Fields(name, "", value)
 
 
@@ -166,7 +168,7 @@ def write_object(value: dict[str, Any]) -> bytes:
 
 def write_time(moment: dt.datetime) -> str:
     """``moment``, an aware time, as documents have it."""
-    return moment.astimezone(dt.UTC).strftime(TIME_FORMAT)
+    return moment.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def _check_text(raw: bytes, name: str) -> str:
@@ -177,7 +179,7 @@ def _check_text(raw: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         raise DecodeError(name, "", "not ASCII", offset=error.start) from error
     depth = deepest = 0
-    for token in _NESTING.finditer(text):
+    for token in _TOKEN.finditer(text):
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token.group(), 0)
         deepest = max(deepest, depth)
     if deepest > NESTING_LIMIT:
@@ -205,8 +207,31 @@ def _members(text: str, name: str) -> dict[str, tuple[int, int, Any]]:
         if _skip(text, _expect(text, at, "}")) != len(text):
             raise DecodeError(name, "", "something follows the document")
     except json.JSONDecodeError as error:
-        raise DecodeError(name, "", f"not JSON: {error.msg}", offset=error.pos) from error
+        path = _path_at(text, error.pos).removeprefix(name).removeprefix(".")
+        raise DecodeError(name, path, f"not JSON: {error.msg}", offset=error.pos) from error
     return members
+
+
+def _path_at(text: str, end: int) -> str:
+    """The path of the member at ``end``, as `Fields` would name it; a name that is no identifier shows as "?"."""
+    path: list[str | int] = []
+    name = ""
+    for token in _TOKEN.finditer(text, 0, end):
+        match token.group():
+            case "{":
+                path.append("")
+            case "[":
+                path.append(0)
+            case "]" | "}" if path:
+                path.pop()
+            case "," if path:
+                at = path[-1]
+                path[-1] = at + 1 if isinstance(at, int) else ""
+            case ":" if path:
+                path[-1] = name if _NAME.fullmatch(name) else "?"
+            case other:
+                name = other.strip('"')
+    return "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in path).strip(".")
 
 
 def _expect(text: str, at: int, mark: str) -> int:
@@ -222,7 +247,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def _decoder(name: str) -> json.JSONDecoder:
-    """A JSON decoder that refuses what signed documents never have: duplicates, fractions, huge numbers, NaN."""
+    """A JSON decoder that refuses what signed documents never have: duplicates, fractions, signs, huge numbers, NaN."""
 
     def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(members)) != len(members):
@@ -230,10 +255,10 @@ def _decoder(name: str) -> json.JSONDecoder:
         return dict(members)
 
     def number(digits: str) -> int | None:
-        return int(digits) if len(digits) <= _DIGITS_LIMIT else None
+        return int(digits) if digits.isdigit() and len(digits) <= _DIGITS_LIMIT else None
 
     return json.JSONDecoder(object_pairs_hook=pairs, parse_int=number, parse_float=_nothing, parse_constant=_nothing)
 
 
 def _nothing(_text: str) -> None:
-    """Fractions and NaN read as null, which no field takes: so the refusal names the field."""
+    """Such numbers read as null, which no field takes: so the refusal names the field."""

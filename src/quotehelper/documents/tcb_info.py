@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from quotehelper.documents.signed_json import Fields, parse_object, write_object, write_time
+from quotehelper.errors import DecodeError
 
 NAME = "tcbInfo"
 COMPONENTS = 16
@@ -77,6 +78,8 @@ def parse_tcb_info(body: bytes) -> TcbInfo:
     """
     fields = parse_object(body, NAME)
     version = fields.integer("version", _NUMBER_MAX)
+    if version > _NEW:
+        fields.refuse("version", f"{version} given, 2 and 3 are known")
     issue_date, next_update = fields.time("issueDate"), fields.time("nextUpdate")
     fmspc = fields.octets("fmspc", 6)
     levels = tuple(_parse_level(level, version) for level in fields.sections("tcbLevels"))
@@ -98,7 +101,12 @@ def parse_tcb_info(body: bytes) -> TcbInfo:
 
 
 def encode_tcb_info(info: TcbInfo) -> bytes:
-    """The inner object's text in Intel's form and order of members: what the authority signs."""
+    """The inner object's text in Intel's form and order of members: what the authority signs.
+
+    Raises DecodeError for TDX, of which more was read than is kept.
+    """
+    if info.id == "TDX":
+        raise DecodeError(NAME, "id", "only SGX can be written")
     document: dict[str, Any] = {} if info.id is None else {"id": info.id}
     document |= {
         "version": info.version,
@@ -114,8 +122,11 @@ def encode_tcb_info(info: TcbInfo) -> bytes:
 
 
 def as_version_2(info: TcbInfo) -> TcbInfo:
-    """The same levels as the v3 API serves them."""
-    return replace(info, version=_OLD, id=None)
+    """The same levels as the v3 API serves them: components are bare numbers there."""
+    levels = tuple(
+        replace(level, components=tuple(Component(part.svn) for part in level.components)) for level in info.levels
+    )
+    return replace(info, version=_OLD, id=None, levels=levels)
 
 
 def parse_status(fields: Fields, name: str = "tcbStatus") -> TcbStatus:
