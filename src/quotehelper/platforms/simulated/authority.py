@@ -30,6 +30,7 @@ from quotehelper.platforms.simulated.certificates import (
     Validity,
     make_authority,
     make_crl,
+    make_key,
     make_pck,
     make_root,
     make_signer,
@@ -134,7 +135,7 @@ class Authority:
 
 def create(now: dt.datetime, crl_base_url: str = CRL_BASE_URL) -> Authority:
     """A new authority: four fresh keys, certificates from ``now`` on."""
-    keys = {role: ec.generate_private_key(ec.SECP256R1()) for role in _KEYS}
+    keys = {role: make_key() for role in _KEYS}
     uri = f"{crl_base_url}rootcacrl.der"
     start = now.replace(microsecond=0)
     root = Issuer(keys[Role.ROOT], make_root(keys[Role.ROOT], Role.ROOT, uri, Validity(start, _ROOT_END)))

@@ -14,6 +14,7 @@ import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
@@ -22,8 +23,6 @@ from quotehelper.documents.sgx_extension import OID, SgxExtension, encode_sgx_ex
 
 if TYPE_CHECKING:
     import datetime as dt
-
-    from cryptography.hazmat.primitives.asymmetric import ec
 
     from quotehelper.documents.pck import Role
 
@@ -58,6 +57,14 @@ class Validity(NamedTuple):
 def common_name(role: Role) -> str:
     """The common name of certificates in ``role``."""
     return f"{SIMULATED} {role.value}"
+
+
+def make_key() -> ec.EllipticCurvePrivateKey:
+    """A fresh P-256 key whose id can be a serial number of 20 bytes, as Intel's are: its first bit is 0."""
+    while True:
+        key = ec.generate_private_key(ec.SECP256R1())
+        if _serial(key.public_key()).bit_length() <= _SERIAL_BITS:
+            return key
 
 
 def make_root(key: ec.EllipticCurvePrivateKey, role: Role, crl_uri: str, validity: Validity) -> x509.Certificate:
@@ -179,5 +186,5 @@ def _authority_key_id(public_key: ec.EllipticCurvePublicKey) -> x509.AuthorityKe
 
 
 def _serial(public_key: ec.EllipticCurvePublicKey) -> int:
-    """The SKI as a number, its sign bit cleared: the library takes no larger one."""
-    return int.from_bytes(_key_id(public_key), "big") & (1 << _SERIAL_BITS) - 1
+    """The SKI as a number."""
+    return int.from_bytes(_key_id(public_key), "big")
