@@ -7,14 +7,13 @@ attestation key certified when it comes to be; from then on a quote costs one MA
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from quotehelper.errors import PlatformCause, PlatformError
-from quotehelper.platforms.simulated.cpu import EnclaveIdentity, KeyRefusal, aes_cmac
+from quotehelper.platforms.simulated.cpu import EnclaveIdentity, KeyRefusal, aes_cmac, sha256
 from quotehelper.sgx.key_id import QE3_MR_SIGNER, QeReportInfo
 from quotehelper.sgx.key_request import KeyName, KeyPolicy, KeyRequest
 from quotehelper.sgx.quote import ECDSA_P256_KEY_TYPE, INTEL_QE_VENDOR_ID, QuoteHeader, encode_qe_certification
@@ -169,7 +168,7 @@ class Qe3:
         self._enclave = enclave = cpu.load(identity)
         key = attestation_key(enclave)
         point = encode_point(key.public_key())
-        self.public_key_id = hashlib.sha256(point + AUTH_DATA).digest()
+        self.public_key_id = sha256(point + AUTH_DATA)
         """ECDSA_ID, 32 bytes: names the attestation key."""
         report = enclave.report(pce.target, self.public_key_id + _ZEROS)
         certified = encode_qe_certification(report.body, pce.certify(report, tcb), AUTH_DATA, certification)
@@ -218,13 +217,13 @@ class Qe3:
         target = info.app_enclave_target_info
         if any(target.raw[48:50]) or any(target.raw[56:64]):
             raise PlatformError(PlatformCause.UNABLE_TO_MAKE_QE_REPORT, "reserved bytes of the target info are set")
-        digest = hashlib.sha256(info.nonce + quote).digest()
+        digest = sha256(info.nonce + quote)
         return info.replace(qe_report=self._enclave.report(target, digest + _ZEROS))
 
 
 def _identity(name: str, mr_signer: bytes, isv_svn: int, mr_enclave: bytes | None) -> EnclaveIdentity:
     if mr_enclave is None:
-        mr_enclave = hashlib.sha256(f"quotehelper simulated {name} {isv_svn}".encode()).digest()
+        mr_enclave = sha256(f"quotehelper simulated {name} {isv_svn}".encode())
     return EnclaveIdentity(mr_enclave, mr_signer, _PRIVILEGED, isv_prod_id=1, isv_svn=isv_svn)
 
 

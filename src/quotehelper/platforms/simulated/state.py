@@ -12,7 +12,6 @@ A daemon reads the first two files and no certificate library; `provisioning` cr
 from __future__ import annotations
 
 import binascii
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from quotehelper.errors import ConfigError
 from quotehelper.platforms.simulated import private_files
-from quotehelper.platforms.simulated.cpu import CPU_SVN_SIZE, SECRET_SIZE, Cpu, Fuses, covers
+from quotehelper.platforms.simulated.cpu import CPU_SVN_SIZE, SECRET_SIZE, Cpu, Fuses, covers, sha256
 from quotehelper.platforms.simulated.enclaves import Pce, Qe3, Tcb, encode_point, pce_identity, qe3_identity, qe_id
 from quotehelper.platforms.simulated.platform import SimulatedPlatform
 from quotehelper.sgx.quote import CertificationData, CertificationType
@@ -121,7 +120,7 @@ def describe(directory: Path) -> dict[str, Any]:
     """
     state = read_state(directory)
     certificates = _certificates(read_chain(directory))
-    root = hashlib.sha256(certificates[-1]).hexdigest() if certificates else None
+    root = sha256(certificates[-1]).hex() if certificates else None
     return {
         "state": str(directory),
         "authority": str(state.authority),
