@@ -15,7 +15,7 @@ from quotehelper.sgx.report import Report, TargetInfo
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = cli.list_commands(None)  # type: ignore[arg-type]  it needs no context
+COMMANDS = cli.list_commands(click.Context(cli))
 REPORT_DATA = "c0ffee"
 
 

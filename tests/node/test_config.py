@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def settings_of(file: Path | None, text: str = "", level: Level | None = None) -> Settings:
     if file is not None:
         file.write_text(text)
-    return Settings("simulated", "/state", config_file=file and str(file), log_level=level)
+    return Settings("simulated", "/state", config_file=None if file is None else str(file), log_level=level)
 
 
 def test_without_a_file_the_defaults_hold() -> None:
