@@ -51,6 +51,16 @@ def test_everything_made_is_for_the_owner_only(tmp_path: Path, umask: int) -> No
     assert {mode(path) for path in [tmp_path / "state", *made] if path.is_dir()} == {0o700}
 
 
+@pytest.mark.parametrize(("umask", "modes"), [(0o022, {0o755, 0o644}), (0o077, {0o700, 0o600}), (0, {0o777, 0o666})])
+def test_what_is_public_is_as_open_as_the_umask_allows(tmp_path: Path, umask: int, modes: set[int]) -> None:
+    before = os.umask(umask)
+    try:
+        create(tmp_path / "state", FILES, public=True)
+    finally:
+        os.umask(before)
+    assert {mode(path) for path in [tmp_path / "state", *(tmp_path / "state").rglob("*")]} == modes
+
+
 def test_missing_parents_are_made(tmp_path: Path) -> None:
     create(tmp_path / "a" / "b" / "state", FILES)
     assert contents(tmp_path / "a" / "b" / "state") == FILES

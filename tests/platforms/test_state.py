@@ -118,6 +118,13 @@ def test_a_loaded_platform_quotes_at_once(state: PlatformState) -> None:
     assert read_quote(quote).header.qe_svn == 11
 
 
+def test_quotes_carry_the_states_qe_id(state: PlatformState) -> None:
+    platform = load(state.directory)
+    app = load_cpu(state.directory).load(EnclaveIdentity(bytes(32), bytes(32), Attributes(bytes(16))))
+    quote = platform.quote(app.report(platform.target(QE3_KEY_ID).target_info, bytes(64)), QE3_KEY_ID).quote
+    assert read_quote(quote).header.user_data == state.qe_id() + bytes(4)
+
+
 def test_loading_twice_yields_the_same_key(state: PlatformState) -> None:
     assert load(state.directory).target(QE3_KEY_ID) == load(state.directory).target(QE3_KEY_ID)
 

@@ -17,7 +17,7 @@ from quotehelper.platforms.simulated.authority import (
     decode_authority,
     encode_authority,
 )
-from quotehelper.platforms.simulated.bundle import Certified, bundle
+from quotehelper.platforms.simulated.collateral_files import encode_collateral
 from quotehelper.platforms.simulated.cpu import SECRET_SIZE
 from quotehelper.platforms.simulated.enclaves import (
     PCE_ID,
@@ -26,7 +26,6 @@ from quotehelper.platforms.simulated.enclaves import (
     Tcb,
     pce_identity,
     qe3_identity,
-    qe_id,
 )
 from quotehelper.platforms.simulated.state import (
     AUTHORITY_DIRECTORY,
@@ -107,23 +106,15 @@ def update_qe(directory: Path, isv_svn: int, mr_enclave: bytes | None = None) ->
 
 
 def export_collateral(directory: Path, out: Path, now: dt.datetime) -> None:
-    """Make the directory ``out`` with all that verifiers need besides quotes (see `bundle`), signed as of ``now``.
+    """Make the directory ``out`` with all that verifiers need besides quotes (see `collateral_files`), as of ``now``.
 
-    For the owner only, as the platform's ids are in it. Raises ConfigError if anything is in ``out`` already, or if
-    the platform or its authority can't be read.
+    Nothing in it is secret: what tells platforms apart is in every quote as well. Raises ConfigError if anything is
+    in ``out`` already, or if the platform or its authority can't be read.
     """
     private_files.refuse_occupied(out)
     state = read_state(directory)
-    platform = Certified(
-        qe_id=qe_id(state.cpu().load(qe3_identity(*state.qe))),
-        pce_id=PCE_ID,
-        fmspc=state.fmspc,
-        ca=state.ca,
-        tcb=Tcb(state.cpu_svn, state.pce.isv_svn),
-        pck_tcb=state.pck_tcb,
-        chain=read_chain(directory),
-    )
-    private_files.create(out, bundle(_read_authority(state), platform, now))
+    files = encode_collateral(_read_authority(state), state, read_chain(directory), now)
+    private_files.create(out, files, public=True)
 
 
 def _certify(state: PlatformState, authority: Authority, now: dt.datetime) -> bytes:

@@ -15,7 +15,6 @@ from quotehelper.documents.signed_json import split_signed
 from quotehelper.documents.tcb_info import TcbStatus, parse_tcb_info
 from quotehelper.platforms.simulated import provisioning
 from quotehelper.platforms.simulated import state as states
-from quotehelper.platforms.simulated.enclaves import qe3_identity, qe_id
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 NOW = dt.datetime(2026, 11, 24, 12, 30, 15, 123456, tzinfo=dt.UTC)
@@ -42,7 +41,7 @@ def pccs(out: Path) -> dict[str, Any]:
 
 def test_a_case_has_the_files_of_a_recorded_case_but_the_quote(out: Path) -> None:
     recorded = {path.name for path in CASE.iterdir()} - {"quote.bin"}
-    assert {path.name for path in (out / "case").iterdir()} == recorded
+    assert {path.name for path in (out / "case").iterdir()} - {"tcb_info_v2.json"} == recorded
 
 
 def test_a_cases_meta_data_have_the_recorded_names(out: Path) -> None:
@@ -99,6 +98,15 @@ def test_the_documents_speak_of_this_platform_and_this_time(out: Path, state: st
     assert parse_enclave_identity(identity).levels[0].isv_svn <= state.qe.isv_svn
 
 
+def test_tcb_info_of_version_2_has_the_same_levels(out: Path) -> None:
+    three, two = (
+        parse_tcb_info(split_signed((out / "case" / name).read_bytes(), "tcbInfo").body)
+        for name in ("tcb_info.json", "tcb_info_v2.json")
+    )
+    assert (two.version, two.id) == (2, None)
+    assert two.levels == three.levels
+
+
 def test_the_crls_are_the_roots_and_the_platforms_issuers(out: Path, state: states.PlatformState) -> None:
     chain = read_chain(states.read_chain(state.directory))
     assert read_crl((out / "case" / "root_ca_crl.der").read_bytes()).issuer == chain.root.subject
@@ -106,10 +114,9 @@ def test_the_crls_are_the_roots_and_the_platforms_issuers(out: Path, state: stat
 
 
 def test_a_pccs_gets_the_platform_with_its_raw_tcb(pccs: dict[str, Any], state: states.PlatformState) -> None:
-    qe = state.cpu().load(qe3_identity(*state.qe))
     assert pccs["platforms"] == [
         {
-            "qe_id": qe_id(qe).hex().upper(),
+            "qe_id": state.qe_id().hex().upper(),
             "pce_id": "0000",
             "cpu_svn": state.cpu_svn.hex().upper(),
             "pce_svn": "1000",

@@ -6,7 +6,7 @@ file                what it is
 root.pem            the authority's root certificate: what a verifier must be told to trust
 collateral.json     dcap-qvl's QuoteCollateralV3: inner documents as text, CRLs and signatures in hexadecimal
 pccs.json           body of PUT platformcollateral, version 4, of a PCCS (dcap 6.2)
-case/               one file a document, as the project's recorded cases have them, meta.json with the time to verify at
+case/               one file a document, as the project's recorded cases have them, and TCB info of version 2
 qvl/                what the sample application of Intel's Quote Verification Library takes
 ==================  ==============================================================================================
 """
@@ -14,7 +14,6 @@ qvl/                what the sample application of Intel's Quote Verification Li
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -25,44 +24,32 @@ from quotehelper.documents.pck import read_chain
 from quotehelper.documents.signed_json import write_object, write_signed, write_time
 from quotehelper.documents.tcb_info import parse_tcb_info
 from quotehelper.platforms.simulated.authority import CERTIFICATION_AUTHORITIES
+from quotehelper.platforms.simulated.enclaves import PCE_ID
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
 
     from quotehelper.platforms.simulated.authority import Authority, Collateral
-    from quotehelper.platforms.simulated.enclaves import Tcb
+    from quotehelper.platforms.simulated.state import PlatformState
 
 _PCCS_VERSION = 4
 _NO_PPID = "00" * 384
 """What Intel's clients send where they have no encrypted PPID (dcap 6.3); ours could be opened by nobody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Certified:
-    """A platform as collateral services know it: ``qe_id`` (16 bytes), its raw TCB, and its certificate.
+def encode_collateral(authority: Authority, state: PlatformState, chain: bytes, now: dt.datetime) -> dict[str, bytes]:
+    """File names and contents for the platform of ``state``, everything signed by ``authority`` as of ``now``.
 
-    ``tcb`` is the platform's own, ``pck_tcb`` the level of the certificate in ``chain`` (certification data, type 5).
+    ``chain``: the platform's certification data, of type 5.
     """
-
-    qe_id: bytes
-    pce_id: bytes
-    fmspc: bytes
-    ca: str
-    tcb: Tcb
-    pck_tcb: Tcb
-    chain: bytes
-
-
-def bundle(authority: Authority, platform: Certified, now: dt.datetime) -> dict[str, bytes]:
-    """File names and contents for ``platform``, everything signed by ``authority`` as of ``now``."""
-    collateral = authority.collateral(platform.fmspc, platform.pck_tcb, platform.ca, now)
+    collateral = authority.collateral(state.fmspc, state.pck_tcb, state.ca, now)
     return {
         "root.pem": _root(collateral),
         "collateral.json": _for_dcap_qvl(collateral),
-        "pccs.json": _for_pccs(authority, platform, collateral, now),
-        **_within("case", _as_case(platform, collateral, now)),
-        **_within("qvl", _for_intel_qvl(platform, collateral)),
+        "pccs.json": _for_pccs(authority, state, chain, collateral, now),
+        **_within("case", _as_case(state, chain, collateral, now)),
+        **_within("qvl", _for_intel_qvl(chain, collateral)),
     }
 
 
@@ -82,20 +69,22 @@ def _for_dcap_qvl(collateral: Collateral) -> bytes:
     )
 
 
-def _for_pccs(authority: Authority, platform: Certified, collateral: Collateral, now: dt.datetime) -> bytes:
+def _for_pccs(
+    authority: Authority, state: PlatformState, chain: bytes, collateral: Collateral, now: dt.datetime
+) -> bytes:
     names = {
-        "qe_id": platform.qe_id.hex().upper(),
-        "pce_id": platform.pce_id.hex(),
+        "qe_id": state.qe_id().hex().upper(),
+        "pce_id": PCE_ID.hex(),
         "enc_ppid": _NO_PPID,
         "platform_manifest": "",
     }
     chains = {ca.upper(): _escape(authority.chain(role)) for ca, role in CERTIFICATION_AUTHORITIES.items()}
     crls = {f"{ca}Crl": authority.crl(role, now).hex() for ca, role in CERTIFICATION_AUTHORITIES.items()}
-    raw_tcb = {"cpu_svn": platform.tcb.cpu_svn.hex().upper(), "pce_svn": _pce_svn(platform.tcb)}
+    raw_tcb = {"cpu_svn": state.cpu_svn.hex().upper(), "pce_svn": _pce_svn(state.pce.isv_svn)}
     collaterals = {
         "version": _PCCS_VERSION,
-        "pck_certs": [{**names, "certs": [_pccs_certificate(platform)]}],
-        "tcbinfos": [{"fmspc": platform.fmspc.hex(), "sgx_tcbinfo": json.loads(_tcb_info(collateral))}],
+        "pck_certs": [{**names, "certs": [_pccs_certificate(state, chain)]}],
+        "tcbinfos": [{"fmspc": state.fmspc.hex(), "sgx_tcbinfo": json.loads(_tcb_info(collateral))}],
         "pckcacrl": crls,
         "qeidentity": _qe_identity(collateral).decode(),
         "certificates": {
@@ -103,25 +92,25 @@ def _for_pccs(authority: Authority, platform: Certified, collateral: Collateral,
             "TCB-Info-Issuer-Chain": _escape(collateral.tcb_info_issuer_chain),
             "SGX-Enclave-Identity-Issuer-Chain": _escape(collateral.qe_identity_issuer_chain),
         },
-        "rootcacrl_cdp": read_chain(platform.chain).root.crl_distribution_point,
+        "rootcacrl_cdp": read_chain(chain).root.crl_distribution_point,
         "rootcacrl": collateral.root_ca_crl.hex(),
     }
     return write_object({"platforms": [{**names, **raw_tcb}], "collaterals": collaterals})
 
 
-def _pccs_certificate(platform: Certified) -> dict[str, Any]:
-    components = {f"sgxtcbcomp{number:02}svn": svn for number, svn in enumerate(platform.pck_tcb.cpu_svn, 1)}
+def _pccs_certificate(state: PlatformState, chain: bytes) -> dict[str, Any]:
+    components = {f"sgxtcbcomp{number:02}svn": svn for number, svn in enumerate(state.pck_tcb.cpu_svn, 1)}
     return {
-        "tcb": {**components, "pcesvn": platform.pck_tcb.pce_svn},
-        "tcbm": platform.pck_tcb.cpu_svn.hex().upper() + _pce_svn(platform.pck_tcb),
-        "cert": _escape(read_chain(platform.chain).leaf.pem()),
+        "tcb": {**components, "pcesvn": state.pck_tcb.pce_svn},
+        "tcbm": state.pck_tcb.cpu_svn.hex().upper() + _pce_svn(state.pck_tcb.pce_svn),
+        "cert": _escape(read_chain(chain).leaf.pem()),
     }
 
 
-def _as_case(platform: Certified, collateral: Collateral, now: dt.datetime) -> dict[str, bytes]:
+def _as_case(state: PlatformState, chain: bytes, collateral: Collateral, now: dt.datetime) -> dict[str, bytes]:
     info = parse_tcb_info(collateral.tcb_info.body)
     meta = {
-        "id": f"simulated-{platform.ca}",
+        "id": f"simulated-{state.ca}",
         "check_time": write_time(now),
         "check_time_unix": int(now.timestamp()),
         "note": "SIMULATED: a private root; verify with trusted_root.pem",
@@ -134,8 +123,9 @@ def _as_case(platform: Certified, collateral: Collateral, now: dt.datetime) -> d
         },
     }
     return {
-        "pck_chain.pem": platform.chain.rstrip(b"\0"),
+        "pck_chain.pem": chain.rstrip(b"\0"),
         "tcb_info.json": _tcb_info(collateral),
+        "tcb_info_v2.json": write_signed(tcb_info.NAME, *collateral.tcb_info_v2),
         "tcb_info_issuer_chain.pem": collateral.tcb_info_issuer_chain,
         "qe_identity.json": _qe_identity(collateral),
         "qe_identity_issuer_chain.pem": collateral.qe_identity_issuer_chain,
@@ -147,9 +137,9 @@ def _as_case(platform: Certified, collateral: Collateral, now: dt.datetime) -> d
     }
 
 
-def _for_intel_qvl(platform: Certified, collateral: Collateral) -> dict[str, bytes]:
+def _for_intel_qvl(chain: bytes, collateral: Collateral) -> dict[str, bytes]:
     return {
-        "pckCert.pem": read_chain(platform.chain).leaf.pem(),
+        "pckCert.pem": read_chain(chain).leaf.pem(),
         "pckSignChain.pem": collateral.pck_crl_issuer_chain,
         "rootCaCrl.der": collateral.root_ca_crl,
         "intermediateCaCrl.der": collateral.pck_crl,
@@ -181,6 +171,6 @@ def _escape(pem: bytes) -> str:
     return quote(pem, safe="")
 
 
-def _pce_svn(tcb: Tcb) -> str:
+def _pce_svn(number: int) -> str:
     """A PCESVN as URLs and platform lists have it: 4 hexadecimal digits, little endian (dcap 10, trap 2)."""
-    return tcb.pce_svn.to_bytes(2, "little").hex().upper()
+    return number.to_bytes(2, "little").hex().upper()
