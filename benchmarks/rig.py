@@ -152,14 +152,17 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def empty_server(reply: bytes) -> Iterator[str]:
-    """The socket of an empty server that answers everything with ``reply``."""
+def empty_server(content: bytes, *quote: str) -> Iterator[str]:
+    """The socket of an empty server that answers everything with ``content``.
+
+    With ``quote``, "--quote" and a platform's state: that quotes whatever is asked as the frame ``content`` asks.
+    """
     with tempfile.TemporaryDirectory(prefix="quotehelper-bench-") as directory:
-        path, file, log = (Path(directory) / name for name in ("socket", "reply", "log"))
-        file.write_bytes(reply)
+        path, file, log = (Path(directory) / name for name in ("socket", "content", "log"))
+        file.write_bytes(content)
         with log.open("wb") as out:
-            program = SOURCES / "empty_server.py"
-            process = subprocess.Popen([sys.executable, str(program), str(path), str(file)], stdout=out, stderr=out)
+            command = [sys.executable, str(SOURCES / "empty_server.py"), str(path), *quote, str(file)]
+            process = subprocess.Popen(command, stdout=out, stderr=out)
         try:
             wait_until(lambda: b"ready" in log.read_bytes(), process, log)
             yield str(path)

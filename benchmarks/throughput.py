@@ -9,7 +9,7 @@ from benchmarks.limits import beside_signing
 from benchmarks.rig import BenchError, Daemon, Load, drive, empty_server, exchange, must_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from benchmarks.figures import Plan
 
@@ -32,12 +32,14 @@ class Slice(NamedTuple):
 def quotes(plan: Plan) -> Iterator[Figure]:
     """Quotes a second with one and with two serving processes, and how long their clients wait."""
     with Daemon(plan.state) as daemon:
-        slices = quote_slices(plan, daemon.socket)
-        yield _signing_share("quotes, one serving process, 64 clients", 0.55, slices)
+        with empty_server(plan.frames["quote"], "--quote", str(plan.state)) as bare:
+            turns = [(_slice(plan, daemon.socket), _slice(plan, bare)) for _ in range(plan.scale.slices)]
+        slices, bare_slices = map(list, zip(*turns, strict=True))
+        yield _signing_share("quotes, one serving process, 64 clients", 0.55, slices, bare_slices)
         yield _tail_latency(slices)
         yield _lone_client(plan, daemon.socket)
     with Daemon(plan.state, "--processes", "2") as daemon:
-        slices = quote_slices(plan, daemon.socket)
+        slices = [_slice(plan, daemon.socket) for _ in range(plan.scale.slices)]
         yield _signing_share("quotes, two serving processes, 64 clients", 0.6, slices)
 
 
@@ -71,9 +73,8 @@ def against_peers(plan: Plan) -> Iterator[Figure]:
                 yield _against_peer(plan, kind, bound, daemon.socket, (name, socket))
 
 
-def quote_slices(plan: Plan, socket: str) -> list[Slice]:
-    """The runs at 64 clients, S around each."""
-    return [Slice(*beside_signing(lambda: _run(plan, socket, "quote"))) for _ in range(plan.scale.slices)]
+def _slice(plan: Plan, socket: str) -> Slice:
+    return Slice(*beside_signing(lambda: _run(plan, socket, "quote")))
 
 
 def _run(plan: Plan, socket: str, kind: str, clients: int = CLIENTS) -> Load:
@@ -81,19 +82,26 @@ def _run(plan: Plan, socket: str, kind: str, clients: int = CLIENTS) -> Load:
     return must_answer(drive(socket, plan.frames[kind], *options), f"{kind} at {clients} clients")
 
 
-def _signing_share(name: str, bound: float, slices: list[Slice]) -> Figure:
+def _signing_share(name: str, bound: float, slices: Sequence[Slice], bare: Sequence[Slice] = ()) -> Figure:
+    """``bare``: runs of the empty server that quotes, for what the daemon itself costs."""
     fracs, rates = [x.frac for x in slices], [x.load.rate for x in slices]
     sign_us = middle([x.sign_s for x in slices]) * 1e6
     return Figure(
         name,
         Target("≥", bound, "of one core's signing limit"),
         middle(fracs),
-        f"{middle(fracs):.2f}{spread(fracs)}: {middle(rates):,.0f}/s at S = {sign_us:.1f} µs",
-        {"fracs": fracs, "rates": rates, "sign_us": [x.sign_s * 1e6 for x in slices]},
+        f"{middle(fracs):.2f}{spread(fracs)}: {middle(rates):,.0f}/s at S = {sign_us:.1f} µs"
+        + (f"; without a daemon around {middle([x.frac for x in bare]):.2f}" if bare else ""),
+        {
+            "fracs": fracs,
+            "rates": rates,
+            "sign_us": [x.sign_s * 1e6 for x in slices],
+            "bare_fracs": [x.frac for x in bare],
+        },
     )
 
 
-def _tail_latency(slices: list[Slice]) -> Figure:
+def _tail_latency(slices: Sequence[Slice]) -> Figure:
     """p99 against the time in which a core could sign for all 64 at once."""
     ratios = [x.load.latency_us["p99"] / (CLIENTS * x.sign_s * 1e6) for x in slices]
     p99_ms = middle([x.load.latency_us["p99"] for x in slices]) / 1000
