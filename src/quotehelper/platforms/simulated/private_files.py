@@ -158,7 +158,10 @@ def _locked_draft(directory: Path) -> tuple[Path, int]:
     while True:
         draft = _draft_path(directory)
         draft.mkdir(_DIRECTORY_MODE)
-        descriptor = _open_directory(draft)
+        try:
+            descriptor = _open_directory(draft)
+        except FileNotFoundError:
+            continue  # somebody took it for abandoned at once
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if draft.exists():
             return draft, descriptor
