@@ -274,7 +274,16 @@ def test_a_file_open_to_others_is_refused(state: PlatformState, name: str) -> No
 
 
 def test_loading_imports_no_certificate_library_and_nothing_heavy() -> None:
-    heavy = {"cryptography.x509", "quotehelper.documents", "asyncio", "logging", "dataclasses", "tempfile", "shutil"}
+    heavy = {
+        "hashlib",
+        "cryptography.x509",
+        "quotehelper.documents",
+        "asyncio",
+        "logging",
+        "dataclasses",
+        "tempfile",
+        "shutil",
+    }
     program = "import sys, quotehelper.platforms.simulated.state; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not heavy.intersection(loaded)
