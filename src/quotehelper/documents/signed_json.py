@@ -192,8 +192,9 @@ def _members(text: str, name: str) -> dict[str, tuple[int, int, Any]]:
     decoder = _decoder(name)
     members: dict[str, tuple[int, int, Any]] = {}
     try:
-        at = _expect(text, 0, "{")
-        while True:
+        at = _skip(text, _expect(text, 0, "{"))
+        more = not text.startswith("}", at)
+        while more:
             key, at = decoder.raw_decode(text, _skip(text, at))
             start = _skip(text, _expect(text, at, ":"))
             value, at = decoder.raw_decode(text, start)
@@ -201,9 +202,8 @@ def _members(text: str, name: str) -> dict[str, tuple[int, int, Any]]:
                 raise DecodeError(name, "", "a member's name is no text, or occurs twice")
             members[key] = start, at, value
             at = _skip(text, at)
-            if text[at : at + 1] != ",":
-                break
-            at += 1
+            more = text.startswith(",", at)
+            at += more
         if _skip(text, _expect(text, at, "}")) != len(text):
             raise DecodeError(name, "", "something follows the document")
     except json.JSONDecodeError as error:
