@@ -261,7 +261,7 @@ class ServingLoop:
             connection, request, deadline = self._quotes.popleft()
             connection.queued = False
             if connection.fd >= 0:
-                late = deadline <= self._now
+                late = deadline <= time.monotonic()
                 service = self._service
                 self._answer(connection, service.busy(request, "waited too long") if late else service.answer(request))
 

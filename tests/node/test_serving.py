@@ -1,0 +1,177 @@
+"""Deadlines and limits of the serving loop; small ones, given by the settings, and waited for as events."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import frames
+from harness import DEADLINE_S, Daemon, receive_frame
+from quotehelper.node.config import Limits
+from quotehelper.node.log import Log, LogSettings
+from quotehelper.node.service import Service
+from quotehelper.node.serving import ServingLoop
+from quotehelper.platforms.simulated.cpu import EnclaveIdentity
+from quotehelper.platforms.simulated.state import load, load_cpu
+from quotehelper.sgx.key_id import QE3_KEY_ID
+from quotehelper.sgx.report import Attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from quotehelper.platforms.platform import Platform, Quoted, QuotingTarget
+    from quotehelper.sgx.key_id import AttestationKeyId, QeReportInfo
+    from quotehelper.sgx.report import Report
+
+
+@pytest.fixture
+def limited(start_daemon: Callable[..., Daemon], tmp_path: Path) -> Callable[..., Daemon]:
+    """Start a daemon with the given limits."""
+
+    def start(**limits: float) -> Daemon:
+        settings = tmp_path / "settings.toml"
+        settings.write_text("[limits]\n" + "".join(f"{name} = {value}\n" for name, value in limits.items()))
+        return start_daemon(["--config", str(settings)])
+
+    return start
+
+
+@pytest.fixture
+def quote_frame(state: Path) -> bytes:
+    """A request that gets a quote of 8,192 bytes."""
+    enclave = load_cpu(state).load(EnclaveIdentity(bytes(32), bytes(32), Attributes.build(flags=5, xfrm=3)))
+    report = enclave.report(load(state).target(QE3_KEY_ID).target_info, bytes(64))
+    return frames.quote(report.raw, 8192)
+
+
+def test_who_sends_no_header_is_closed_in_time_and_logged(limited: Callable[..., Daemon]) -> None:
+    daemon = limited(header_s=0.05)
+    with daemon.connect() as client:
+        client.sendall(b"\6\0")
+        assert client.recv(1) == b""
+    assert "the length of its request" in daemon.wait_for("INFO client too slow")
+
+
+def test_who_sends_no_body_is_closed_in_time_and_logged(limited: Callable[..., Daemon]) -> None:
+    daemon = limited(body_s=0.05)
+    with daemon.connect() as client:
+        client.sendall(frames.NUM[:6])
+        assert client.recv(1) == b""
+    assert "the rest of its request" in daemon.wait_for("INFO client too slow")
+
+
+def test_without_idle_time_an_answered_connection_is_closed_at_once(limited: Callable[..., Daemon]) -> None:
+    daemon = limited(idle_s=0)
+    with daemon.connect() as client:
+        client.sendall(frames.NUM)
+        assert frames.reply(receive_frame(client))[0] == 21
+        assert client.recv(1) == b""
+
+
+def test_the_oldest_silent_client_makes_room_for_new_ones(limited: Callable[..., Daemon]) -> None:
+    daemon = limited(connections=16)
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(daemon.connect()) for _ in range(17)]
+        assert silent[0].recv(1) == b"", "the oldest was closed"
+        assert frames.reply(daemon.exchange(frames.NUM))[0] == 21
+        silent[-1].sendall(frames.NUM)
+        assert frames.reply(receive_frame(silent[-1]))[0] == 21, "the newest was not"
+    assert "remedy=" in daemon.wait_for("INFO client made room")
+
+
+def test_running_out_of_descriptors_closes_silent_clients_and_serves_on(
+    start_daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    daemon = start_daemon(path=tmp_path / "aesm.socket")
+    (serving,) = daemon.children()
+    limit = len(list(Path(f"/proc/{serving}/fd").iterdir())) + 8
+    resource.prlimit(serving, resource.RLIMIT_NOFILE, (limit, limit))
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(daemon.connect())
+        assert frames.reply(daemon.exchange(frames.NUM))[0] == 21
+    daemon.wait_for("WARNING out of descriptors")
+
+
+def test_more_quotes_at_once_than_are_taken_are_told_to_come_back(
+    limited: Callable[..., Daemon], quote_frame: bytes
+) -> None:
+    daemon = limited(in_flight=1)
+    (serving,) = daemon.children()
+    os.kill(serving, signal.SIGSTOP)  # so that both requests are there when it looks
+    with daemon.connect() as first, daemon.connect() as second, daemon.connect() as metadata:
+        for client in (first, second):
+            client.sendall(quote_frame)
+        metadata.sendall(frames.NUM)
+        os.kill(serving, signal.SIGCONT)
+        statuses = [frames.reply(receive_frame(client))[1][1] for client in (first, second, metadata)]
+    assert statuses == [0, 18, 0]
+    assert "too many quotes in flight" in daemon.wait_for("18 BUSY")
+
+
+class SlowPlatform:
+    """A platform that takes ``seconds`` for each quote."""
+
+    def __init__(self, platform: Platform, seconds: float) -> None:
+        self._platform = platform
+        self._seconds = seconds
+
+    def attestation_keys(self) -> tuple[AttestationKeyId, ...]:
+        return self._platform.attestation_keys()
+
+    def target(self, key: AttestationKeyId) -> QuotingTarget:
+        return self._platform.target(key)
+
+    def quote_size(self, key: AttestationKeyId) -> int:
+        return self._platform.quote_size(key)
+
+    def quote(self, report: Report, key: AttestationKeyId, qe_report_info: QeReportInfo | None = None) -> Quoted:
+        threading.Event().wait(self._seconds)
+        return self._platform.quote(report, key, qe_report_info)
+
+    def close(self) -> None:
+        self._platform.close()
+
+
+@pytest.fixture
+def slow_socket(state: Path, tmp_path: Path) -> Iterator[str]:
+    """A serving loop in a thread, over a platform slower than its quote deadline."""
+    path = str(tmp_path / "slow.socket")
+    wakeup, wakeup_in = os.pipe2(os.O_NONBLOCK)
+    lifeline, lifeline_in = os.pipe()
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen(64)
+    listening.settimeout(0)
+    log = Log(LogSettings(), os.open(os.devnull, os.O_WRONLY))
+    service = Service(SlowPlatform(load(state), 0.1), Limits(quote_s=0.05), log)
+    loop = ServingLoop([listening], service, log, wakeup=wakeup, lifeline=lifeline, reload=lambda: None)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    yield path
+    os.write(wakeup_in, bytes([signal.SIGTERM]))
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+    for fd in (wakeup, wakeup_in, lifeline, lifeline_in):
+        os.close(fd)
+
+
+def test_a_quote_that_has_waited_too_long_is_not_made(slow_socket: str, quote_frame: bytes) -> None:
+    """Its client has given up, or will before the quote could be ready: 18 lets it come back."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3)]
+        for client in clients:
+            client.settimeout(DEADLINE_S)
+            client.connect(slow_socket)
+            client.sendall(quote_frame)
+        statuses = [frames.reply(receive_frame(client))[1][1] for client in clients]
+    assert statuses[0] == 0
+    assert 18 in statuses[1:]
