@@ -7,6 +7,7 @@ settings are values; `provisioning` keeps them on disk. Documents are signed whe
 from __future__ import annotations
 
 import datetime as dt
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,7 @@ _OLD_LEVEL_DATE = dt.datetime(2023, 2, 15, tzinfo=dt.UTC)
 _OLD_ADVISORIES = ("INTEL-SA-00828",)
 _QE_LEVEL, _OLD_QE_LEVEL = 8, 6
 _OLD_QE_ADVISORIES = ("INTEL-SA-00615",)
+_BASE_URL = re.compile(rb"https?://[!-~]+/")
 _KEYS = (Role.ROOT, Role.PROCESSOR_CA, Role.PLATFORM_CA, Role.TCB_SIGNING)
 
 
@@ -166,10 +168,10 @@ FILES = ("crl_base_url", *(f"{role.name.lower()}.{kind}" for role in _KEYS for k
 def decode_authority(files: Mapping[str, bytes]) -> Authority:
     """The authority that ``encode_authority`` wrote. Raises DecodeError, naming the file, for anything else."""
     issuers = {role: _decode_issuer(files, role.name.lower()) for role in _KEYS}
-    try:
-        return Authority(issuers, files["crl_base_url"].decode("ascii"))
-    except UnicodeDecodeError as error:
-        raise DecodeError("Authority", "crl_base_url", "not ASCII") from error
+    base = files.get("crl_base_url", b"")
+    if not _BASE_URL.fullmatch(base):
+        raise DecodeError("Authority", "crl_base_url", "a URL that ends in / expected")
+    return Authority(issuers, base.decode())
 
 
 def _decode_issuer(files: Mapping[str, bytes], stem: str) -> Issuer:
