@@ -33,7 +33,7 @@ test: compiled
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m build --wheel --outdir build/wheel . >/dev/null

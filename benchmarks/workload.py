@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quotehelper.aesm.client import AesmClient
-
 from quotehelper.aesm.messages import encode_request
 from quotehelper.cli.bench import KINDS, play_enclave, request_of_kind
 
