@@ -9,7 +9,7 @@ import pytest
 from quotehelper.aesm import messages as m
 from quotehelper.errors import DecodeError, ProtocolError
 from quotehelper.sgx.key_id import QE3_KEY_ID
-from quotehelper.wire.protobuf import Kind, encode_varint
+from quotehelper.wire.protobuf import FIELDS_LIMIT, Kind, encode_varint
 
 FRAMES = sorted((Path(__file__).parents[1] / "vectors" / "frames").glob("*/*.re[qs]"))
 K = QE3_KEY_ID.raw
@@ -239,6 +239,11 @@ def test_a_malformed_request_is_refused_even_if_another_has_priority() -> None:
 def test_requests_take_their_values_by_name_only() -> None:
     with pytest.raises(TypeError):
         m.GetQuoteSizeExRequest(K)  # type: ignore[call-arg, arg-type]  # the point
+
+
+def test_the_limit_of_fields_leaves_room_for_four_times_the_largest_message() -> None:
+    kinds = [*m.REQUESTS.values(), *m.RESPONSES.values()]
+    assert max(len(kind.FIELDS) for kind in kinds) * 4 == FIELDS_LIMIT
 
 
 # Responses
