@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -117,12 +117,13 @@ def test_more_quotes_at_once_than_are_taken_are_told_to_come_back(
     assert "too many quotes in flight" in daemon.wait_for("18 BUSY")
 
 
-class SlowPlatform:
-    """A platform that takes ``seconds`` for each quote."""
+class OddPlatform:
+    """A platform that takes ``seconds`` for each quote, and has a fault where its quote size is asked for."""
 
     def __init__(self, platform: Platform, seconds: float) -> None:
         self._platform = platform
         self._seconds = seconds
+        self.faulty = False
 
     def attestation_keys(self) -> tuple[AttestationKeyId, ...]:
         return self._platform.attestation_keys()
@@ -131,6 +132,8 @@ class SlowPlatform:
         return self._platform.target(key)
 
     def quote_size(self, key: AttestationKeyId) -> int:
+        if self.faulty:
+            raise ZeroDivisionError
         return self._platform.quote_size(key)
 
     def quote(self, report: Report, key: AttestationKeyId, qe_report_info: QeReportInfo | None = None) -> Quoted:
@@ -141,36 +144,74 @@ class SlowPlatform:
         self._platform.close()
 
 
+class Loop(NamedTuple):
+    """A serving loop in a thread of the test's."""
+
+    path: str
+    platform: OddPlatform
+    log: Path
+
+    def connect(self) -> socket.socket:
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(DEADLINE_S)
+        client.connect(self.path)
+        return client
+
+
 @pytest.fixture
-def slow_socket(state: Path, tmp_path: Path) -> Iterator[str]:
-    """A serving loop in a thread, over a platform slower than its quote deadline."""
-    path = str(tmp_path / "slow.socket")
+def loop(state: Path, tmp_path: Path) -> Iterator[Loop]:
+    """A serving loop over a platform slower than the quote deadline."""
+    path = str(tmp_path / "odd.socket")
     wakeup, wakeup_in = os.pipe2(os.O_NONBLOCK)
     lifeline, lifeline_in = os.pipe()
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(path)
     listening.listen(64)
     listening.settimeout(0)
-    log = Log(LogSettings(), os.open(os.devnull, os.O_WRONLY))
-    service = Service(SlowPlatform(load(state), 0.1), Limits(quote_s=0.05), log)
-    loop = ServingLoop([listening], service, log, wakeup=wakeup, lifeline=lifeline, reload=lambda: None)
-    thread = threading.Thread(target=loop.run)
+    written = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    platform = OddPlatform(load(state), 0.1)
+    log = Log(LogSettings(), written)
+    service = Service(platform, Limits(quote_s=0.05), log)
+    serving = ServingLoop([listening], service, log, wakeup=wakeup, lifeline=lifeline, reload=lambda: None)
+    thread = threading.Thread(target=serving.run)
     thread.start()
-    yield path
+    yield Loop(path, platform, tmp_path / "log")
     os.write(wakeup_in, bytes([signal.SIGTERM]))
     thread.join(DEADLINE_S)
     assert not thread.is_alive()
-    for fd in (wakeup, wakeup_in, lifeline, lifeline_in):
+    for fd in (wakeup, wakeup_in, lifeline, lifeline_in, written):
         os.close(fd)
 
 
-def test_a_quote_that_has_waited_too_long_is_not_made(slow_socket: str, quote_frame: bytes) -> None:
+def test_a_fault_of_the_daemons_is_1_in_kind_and_ends_nobody_else(loop: Loop) -> None:
+    loop.platform.faulty = True
+    for frame, expected in ((frames.SIZE, (16, {1: 1, 2: 0})), (frames.NUM, (21, {1: 0, 2: 1}))):
+        with loop.connect() as client:
+            client.sendall(frame)
+            assert frames.reply(receive_frame(client)) == expected
+    assert "ERROR request failed reason=ZeroDivisionError()" in loop.log.read_text()
+
+
+def test_who_hangs_up_with_an_answer_on_the_way_ends_nobody_else(loop: Loop) -> None:
+    """A watched connection with two requests sent ahead: the second is answered as the peer hangs up."""
+    for _ in range(20):
+        with loop.connect() as client:
+            client.sendall(frames.NUM[:3])
+            with loop.connect() as other:  # whose answer says that the first part was seen
+                other.sendall(frames.NUM)
+                receive_frame(other)
+            client.sendall(frames.NUM[3:] + frames.NUM + frames.NUM)
+            receive_frame(client)
+    with loop.connect() as client:
+        client.sendall(frames.NUM)
+        assert frames.reply(receive_frame(client))[0] == 21
+
+
+def test_a_quote_that_has_waited_too_long_is_not_made(loop: Loop, quote_frame: bytes) -> None:
     """Its client has given up, or will before the quote could be ready: 18 lets it come back."""
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3)]
+        clients = [stack.enter_context(loop.connect()) for _ in range(3)]
         for client in clients:
-            client.settimeout(DEADLINE_S)
-            client.connect(slow_socket)
             client.sendall(quote_frame)
         statuses = [frames.reply(receive_frame(client))[1][1] for client in clients]
     assert statuses[0] == 0

@@ -56,7 +56,7 @@ class Limits(NamedTuple):
 
 
 _RANGES: Mapping[str, tuple[float, float]] = {
-    "frame_bytes": (2048, 1024 * 1024),
+    "frame_bytes": (4096, 1024 * 1024),
     "buffer_bytes": (16 * 1024, 96 * 1024),
     "connections": (16, 65536),
     "received_bytes": (1024 * 1024, 1024**3),

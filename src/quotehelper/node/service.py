@@ -71,6 +71,9 @@ class Service:
             return self._refusal(request, refusal.status, refusal.reason)
         except PlatformError as error:
             return self._refusal(request, STATUS_OF_CAUSE[error.cause], str(error))
+        except Exception as error:  # noqa: BLE001  the edge of a request: a bug met by one must not end the others
+            self._log.error("request failed", reason=repr(error), remedy="please report this")
+            return self._refusal(request, AesmStatus.UNEXPECTED_ERROR, "a fault in the daemon")
 
     def busy(self, request: messages.Request, reason: str) -> bytes:
         """The frame that tells the client to come back later."""

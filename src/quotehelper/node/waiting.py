@@ -26,7 +26,7 @@ class Phase(enum.Enum):
 class Connection:
     """One client's connection: its descriptor, and what it has sent that is not served yet.
 
-    ``fd`` is -1 once closed. ``watched``: registered with the poller. ``queued``: a request of it waits for its quote.
+    ``fd`` is -1 once closed. ``watched``: registered with the poller. ``queued``: a request of it waits for its answer.
     ``answered``: it has had an answer. ``since``, ``deadline``: seconds of the monotonic clock, of its arrival and of
     the present phase's end.
     """
