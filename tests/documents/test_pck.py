@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import itertools
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,6 +111,12 @@ def test_a_chain_is_sorted_whatever_order_it_came_in(order: tuple[int, ...]) -> 
     chain = read_chain((PLATFORM / "pck_chain.pem").read_bytes())
     mixed = b"".join(chain.certificates[number].pem() for number in order)
     assert read_chain(mixed) == chain
+
+
+def test_a_stranger_comes_before_the_root() -> None:
+    root = read_chain((PROCESSOR / "pck_chain.pem").read_bytes()).root
+    stranger = read_certificate(certificate(ec.generate_private_key(ec.SECP256R1()), hashed=SHA256()))
+    assert read_chain(root.pem() + stranger.pem()).certificates == (stranger, root)
 
 
 @pytest.mark.parametrize(
@@ -242,8 +249,16 @@ def test_a_serial_number_below_1_is_refused(serial: bytes) -> None:
     der = certificate(ec.generate_private_key(ec.SECP256R1()), hashed=SHA256())
     changed = der.replace(b"\xa0\x03\x02\x01\x02\x02\x01\x01", b"\xa0\x03\x02\x01\x02" + serial, 1)
     assert changed != der
-    with pytest.raises(DecodeError):
+    with warnings.catch_warnings(action="ignore"), pytest.raises(DecodeError):
         read_certificate(changed)
+
+
+def test_what_the_library_merely_warns_of_is_refused() -> None:
+    leaf = read_chain((PROCESSOR / "pck_chain.pem").read_bytes()).leaf
+    country_of_many_letters = leaf.der.replace(bytes.fromhex("0603550403"), bytes.fromhex("0603550406"))
+    with warnings.catch_warnings(action="ignore"), pytest.raises(DecodeError) as refused:
+        read_certificate(country_of_many_letters)
+    assert refused.value.field in {"subject", "issuer"}
 
 
 @pytest.mark.parametrize("number", range(3), ids=["leaf", "intermediate", "root"])

@@ -138,6 +138,15 @@ def test_each_of_the_18_tcb_elements_must_be_there(missing: int) -> None:
     assert refused.value.field == [*(f"tcb.{n}" for n in range(1, 17)), "pce_svn", "cpu_svn"][missing]
 
 
+@pytest.mark.parametrize("number", [1, 6], ids=["tcb", "configuration"])
+def test_no_list_has_an_element_more(number: int) -> None:
+    elements = parts(extension_of(PLATFORM))
+    oid, inner = parts(elements[number])
+    elements[number] = sequence(oid, sequence(*parts(inner), parts(inner)[-1]))
+    with pytest.raises(DecodeError, match="left over"):
+        read_sgx_extension(sequence(*elements))
+
+
 def test_elements_in_another_order_are_refused() -> None:
     elements = parts(extension_of(PROCESSOR))
     elements[0], elements[3] = elements[3], elements[0]

@@ -175,6 +175,7 @@ def test_serial_numbers_are_key_ids_but_for_leaves() -> None:
         pck, *others, signer = everyone(authority)
         for certificate in (*others[:2], others[3], signer):
             assert certificate.serial_number.to_bytes(20, "big") == certificate.subject_key_id
+            assert certificate.serial_number.bit_length() < 160  # more would take 21 bytes, one above RFC 5280's limit
         assert pck.serial_number.to_bytes(20, "big") != pck.subject_key_id
 
 

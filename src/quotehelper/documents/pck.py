@@ -180,8 +180,6 @@ def read_certificate(der: bytes) -> Certificate:
         raise DecodeError("Certificate", "", f"{len(der)} bytes, at most {CHAIN_LIMIT} are taken")
     certificate = Certificate(der, _guarded("Certificate", "", lambda: x509.load_der_x509_certificate(der)))
     _touch(certificate, "x509.extensions", "subject", "issuer", "serial_number", "not_before", "not_after")
-    if certificate.serial_number <= 0:
-        raise DecodeError("Certificate", "serial_number", "at least 1 expected")
     return certificate
 
 

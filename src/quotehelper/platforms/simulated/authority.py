@@ -108,7 +108,6 @@ class Authority:
 
     def collateral(self, fmspc: bytes, tcb: Tcb, ca: str, now: dt.datetime) -> Collateral:
         """Collateral for the platforms of ``fmspc``, whose current level is ``tcb``, signed as of ``now``."""
-        now = now.replace(microsecond=0)
         info = _tcb_info(fmspc, tcb, now)
         role = CERTIFICATION_AUTHORITIES[ca]
         signers = self.chain(Role.TCB_SIGNING)
