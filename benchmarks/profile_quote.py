@@ -74,11 +74,11 @@ def _round(run: Callable[[], object], count: int) -> float:
 
 
 def platform_quote_s(state: Path, seconds: float = 0.25) -> float:
-    """Seconds that one ``platform.quote()`` takes in this process, on the average."""
+    """Seconds of processor time that one ``platform.quote()`` takes in this process, on the average."""
     platform, report = _platform_and_report(state)
-    begin = time.perf_counter()
+    begin = time.process_time()
     count = 0
-    while (elapsed := time.perf_counter() - begin) < seconds or not count:
+    while (elapsed := time.process_time() - begin) < seconds or not count:
         for _ in range(64):
             platform.quote(report, QE3_KEY_ID)
         count += 64
