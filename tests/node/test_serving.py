@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from pathlib import Path
+from queue import Queue
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from quotehelper.platforms.platform import Platform, Quoted, QuotingTarget
     from quotehelper.sgx.key_id import AttestationKeyId, QeReportInfo
     from quotehelper.sgx.report import Report
+
+
+QUOTE_S = 0.3
 
 
 @pytest.fixture
@@ -118,12 +122,13 @@ def test_more_quotes_at_once_than_are_taken_are_told_to_come_back(
 
 
 class OddPlatform:
-    """A platform that takes ``seconds`` for each quote, and has a fault where its quote size is asked for."""
+    """A platform that can be made faulty, and whose quotes wait until the test lets each go."""
 
-    def __init__(self, platform: Platform, seconds: float) -> None:
+    def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._seconds = seconds
         self.faulty = False
+        self.begun: Queue[None] = Queue()
+        self.go: Queue[None] = Queue()
 
     def attestation_keys(self) -> tuple[AttestationKeyId, ...]:
         return self._platform.attestation_keys()
@@ -137,7 +142,8 @@ class OddPlatform:
         return self._platform.quote_size(key)
 
     def quote(self, report: Report, key: AttestationKeyId, qe_report_info: QeReportInfo | None = None) -> Quoted:
-        threading.Event().wait(self._seconds)
+        self.begun.put(None)
+        self.go.get(timeout=DEADLINE_S)
         return self._platform.quote(report, key, qe_report_info)
 
     def close(self) -> None:
@@ -160,7 +166,7 @@ class Loop(NamedTuple):
 
 @pytest.fixture
 def loop(state: Path, tmp_path: Path) -> Iterator[Loop]:
-    """A serving loop over a platform slower than the quote deadline."""
+    """A serving loop over an odd platform, with a small quote deadline."""
     path = str(tmp_path / "odd.socket")
     wakeup, wakeup_in = os.pipe2(os.O_NONBLOCK)
     lifeline, lifeline_in = os.pipe()
@@ -169,9 +175,9 @@ def loop(state: Path, tmp_path: Path) -> Iterator[Loop]:
     listening.listen(64)
     listening.settimeout(0)
     written = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
-    platform = OddPlatform(load(state), 0.1)
+    platform = OddPlatform(load(state))
     log = Log(LogSettings(), written)
-    service = Service(platform, Limits(quote_s=0.05), log)
+    service = Service(platform, Limits(quote_s=QUOTE_S), log)
     serving = ServingLoop([listening], service, log, wakeup=wakeup, lifeline=lifeline, reload=lambda: None)
     thread = threading.Thread(target=serving.run)
     thread.start()
@@ -192,16 +198,26 @@ def test_a_fault_of_the_daemons_is_1_in_kind_and_ends_nobody_else(loop: Loop) ->
     assert "ERROR request failed reason=ZeroDivisionError()" in loop.log.read_text()
 
 
-def test_who_hangs_up_with_an_answer_on_the_way_ends_nobody_else(loop: Loop) -> None:
-    """A watched connection with two requests sent ahead: the second is answered as the peer hangs up."""
-    for _ in range(20):
-        with loop.connect() as client:
-            client.sendall(frames.NUM[:3])
-            with loop.connect() as other:  # whose answer says that the first part was seen
-                other.sendall(frames.NUM)
-                receive_frame(other)
-            client.sendall(frames.NUM[3:] + frames.NUM + frames.NUM)
-            receive_frame(client)
+def test_who_hangs_up_with_an_answer_on_the_way_ends_nobody_else(loop: Loop, quote_frame: bytes) -> None:
+    """It sent requests ahead; the loop is busy with others' quotes when it hangs up before its second answer."""
+    platform = loop.platform
+    with loop.connect() as impatient, loop.connect() as second, loop.connect() as third:
+        impatient.sendall(frames.NUM[:3])
+        with loop.connect() as first:  # from here on the loop waits for us
+            first.sendall(quote_frame)
+            platform.begun.get(timeout=DEADLINE_S)
+            impatient.sendall(frames.NUM[3:] + frames.NUM)
+            second.sendall(quote_frame)
+            platform.go.put(None)
+            receive_frame(first)
+        platform.begun.get(timeout=DEADLINE_S)
+        receive_frame(impatient)
+        third.sendall(quote_frame)
+        platform.go.put(None)
+        platform.begun.get(timeout=DEADLINE_S)
+        impatient.close()
+        platform.go.put(None)
+        assert frames.reply(receive_frame(third))[1][1] == 0
     with loop.connect() as client:
         client.sendall(frames.NUM)
         assert frames.reply(receive_frame(client))[0] == 21
@@ -209,10 +225,13 @@ def test_who_hangs_up_with_an_answer_on_the_way_ends_nobody_else(loop: Loop) -> 
 
 def test_a_quote_that_has_waited_too_long_is_not_made(loop: Loop, quote_frame: bytes) -> None:
     """Its client has given up, or will before the quote could be ready: 18 lets it come back."""
-    with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(loop.connect()) for _ in range(3)]
-        for client in clients:
+    with loop.connect() as first, loop.connect() as second, loop.connect() as third:
+        first.sendall(quote_frame)
+        loop.platform.begun.get(timeout=DEADLINE_S)
+        for client in (second, third):
             client.sendall(quote_frame)
-        statuses = [frames.reply(receive_frame(client))[1][1] for client in clients]
-    assert statuses[0] == 0
-    assert 18 in statuses[1:]
+        loop.platform.go.put(None)
+        loop.platform.begun.get(timeout=DEADLINE_S)
+        threading.Event().wait(2 * QUOTE_S)  # the deadline of the third passes while the second is made
+        loop.platform.go.put(None)
+        assert [frames.reply(receive_frame(client))[1][1] for client in (first, second, third)] == [0, 0, 18]
