@@ -36,7 +36,7 @@ check: $(STAMP)
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m build --wheel --outdir build/wheel . >/dev/null
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel . >/dev/null
 	@echo "check: green"
 
 bench: compiled

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from quotehelper.aesm.transport import SOCKET_PATH
 from quotehelper.errors import ConfigError
-from quotehelper.node.config import DEFAULT_SOCKET, Limits, Settings, SocketSettings, decode_settings, encode_settings
+from quotehelper.node.config import Limits, Settings, SocketSettings, decode_settings, encode_settings
 from quotehelper.node.log import Level, LogFormat
 
 if TYPE_CHECKING:
@@ -98,11 +99,11 @@ def test_settings_survive_the_way_to_the_daemon(given_settings: Settings) -> Non
 @pytest.mark.parametrize(
     ("path", "mode", "asked", "bound"),
     [
-        (DEFAULT_SOCKET, 0o666, None, True),
-        (DEFAULT_SOCKET, 0o660, None, False),
+        (SOCKET_PATH, 0o666, None, True),
+        (SOCKET_PATH, 0o660, None, False),
         ("/elsewhere", 0o666, None, False),
         ("/elsewhere", 0o660, True, True),
-        (DEFAULT_SOCKET, 0o666, False, False),
+        (SOCKET_PATH, 0o666, False, False),
     ],
 )
 def test_the_abstract_name_goes_with_the_default_path_and_an_open_mode(

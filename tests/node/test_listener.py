@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from quotehelper.aesm.transport import ABSTRACT_NAME
 from quotehelper.errors import ConfigError
 from quotehelper.node.config import SocketSettings
-from quotehelper.node.listener import ABSTRACT_NAME, claim
+from quotehelper.node.listener import claim
 from quotehelper.node.log import Log, LogSettings
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from quotehelper.aesm.transport import SOCKET_PATH
 from quotehelper.cli.output import json_option, print_facts, print_json, talk
 from quotehelper.errors import DecodeError
-from quotehelper.node.config import DEFAULT_SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ _EXIT_NOTHING_ANSWERED = 3
 
 
 @click.command()
-@click.option("--socket", default=DEFAULT_SOCKET, show_envvar=True, help="The daemon's socket.")
+@click.option("--socket", default=SOCKET_PATH, show_envvar=True, help="The daemon's socket.")
 @click.option("--clients", type=click.IntRange(1, 4096), default=64, help="Clients at the same time.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=5.0, help="For how long.")
 @click.option(

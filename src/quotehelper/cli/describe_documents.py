@@ -161,17 +161,17 @@ def _describe_collateral(document: dict[str, Any]) -> Facts:
     """dcap-qvl's form: everything that a verifier needs besides the quote, as text."""
     facts: Facts = {}
     for name in _CHAINS:
-        facts[name] = describe_chain(_text(document, name).encode())
+        facts[name] = describe_chain(_text(document, name))
     for name in _CRLS:
-        facts[name] = _describe_crl(read_crl(_text(document, name).encode()))
-    facts["tcb_info"] = _describe_tcb_info(tcb_info.parse_tcb_info(_text(document, "tcb_info").encode()))
-    identity = qe_identity.parse_enclave_identity(_text(document, "qe_identity").encode())
+        facts[name] = _describe_crl(read_crl(_text(document, name)))
+    facts["tcb_info"] = _describe_tcb_info(tcb_info.parse_tcb_info(_text(document, "tcb_info")))
+    identity = qe_identity.parse_enclave_identity(_text(document, "qe_identity"))
     facts["qe_identity"] = _describe_identity(identity)
     return facts
 
 
-def _text(document: dict[str, Any], name: str) -> str:
+def _text(document: dict[str, Any], name: str) -> bytes:
     value = document.get(name)
-    if not isinstance(value, str):
-        raise DecodeError("QuoteCollateral", name, "absent, or no text")
-    return value
+    if not isinstance(value, str) or not value.isascii():
+        raise DecodeError("QuoteCollateral", name, "absent, or no ASCII text")
+    return value.encode()

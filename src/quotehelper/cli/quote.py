@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from quotehelper.aesm.transport import SOCKET_PATH
 from quotehelper.cli.output import Hex, enclave_options, json_option, print_facts, talk, write_result
-from quotehelper.node.config import DEFAULT_SOCKET
 
 if TYPE_CHECKING:
     from quotehelper.aesm.client import AesmClient
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--socket", default=DEFAULT_SOCKET, show_envvar=True, help="The daemon's socket.")
+@click.option("--socket", default=SOCKET_PATH, show_envvar=True, help="The daemon's socket.")
 @click.option("--report-data", type=Hex(64, padded=True), help="What the quote shall bind: up to 64 bytes.")
 @click.option(
     "--state",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quotehelper.node.config import DEFAULT_SOCKET, Settings, SocketSettings, encode_settings
+from quotehelper.aesm.transport import SOCKET_PATH
+from quotehelper.node.config import Settings, SocketSettings, encode_settings
 from quotehelper.node.log import Level, LogFormat
 from quotehelper.platforms.registry import PLATFORMS
 
@@ -61,7 +62,7 @@ class _GroupName(click.ParamType[int]):
     show_envvar=True,
     help="The platform's state directory; `quotehelper simulate init` makes one.",
 )
-@click.option("--socket", default=DEFAULT_SOCKET, show_envvar=True, help="Where clients connect.")
+@click.option("--socket", default=SOCKET_PATH, show_envvar=True, help="Where clients connect.")
 @click.option("--socket-mode", type=_Mode(), default="666", show_envvar=True, help="Who may connect: permission bits.")
 @click.option("--socket-group", type=_GroupName(), show_envvar=True, help="Group of the socket.")
 @click.option(

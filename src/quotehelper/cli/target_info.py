@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
+from quotehelper.aesm.transport import SOCKET_PATH
 from quotehelper.cli.output import json_option, print_facts, write_result
-from quotehelper.node.config import DEFAULT_SOCKET
 
 
 @click.command()
-@click.option("--socket", default=DEFAULT_SOCKET, show_envvar=True, help="The daemon's socket.")
+@click.option("--socket", default=SOCKET_PATH, show_envvar=True, help="The daemon's socket.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the 512 bytes of TARGETINFO here.")
 @json_option
 def command(socket: str, out: Path | None, *, as_json: bool) -> None:

@@ -18,14 +18,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from quotehelper.aesm.transport import SOCKET_PATH
 from quotehelper.errors import ConfigError
 from quotehelper.node.log import Level, LogFormat, LogSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-DEFAULT_SOCKET = "/var/run/aesmd/aesm.socket"
-"""Compiled into every client library (aesm 1.1)."""
 
 _CONFIG_HINT = "See docs/operations.md for the settings and their ranges"
 
@@ -77,7 +75,7 @@ class SocketSettings(NamedTuple):
     ``path`` is the default and ``mode`` lets everybody in.
     """
 
-    path: str = DEFAULT_SOCKET
+    path: str = SOCKET_PATH
     mode: int = 0o666
     group: int | None = None
     abstract: bool | None = None
@@ -87,7 +85,7 @@ class SocketSettings(NamedTuple):
         """Whether the abstract name is to be bound."""
         everybody = 0o002
         if self.abstract is None:
-            return self.path == DEFAULT_SOCKET and bool(self.mode & everybody)
+            return self.path == SOCKET_PATH and bool(self.mode & everybody)
         return self.abstract
 
 

@@ -15,6 +15,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from quotehelper.aesm.transport import ABSTRACT_NAME, display_address
 from quotehelper.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 BACKLOG = 4096
 """Connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn. Intel's 32 refused bursts."""
-
-ABSTRACT_NAME = b"\0sgx_aesm_socket_base".ljust(108, b"\0")
-"""The abstract name older clients know, and Gramine tries first: NUL-padded to the whole ``sun_path`` (aesm 1.1)."""
 
 SETTLE_S = 0.05
 """Seconds between two looks at a socket that refuses: a peer just starting may have bound it but not listen yet."""
@@ -167,7 +165,7 @@ def _bind_abstract(log: Log) -> socket.socket | None:
         owner = _owner(ABSTRACT_NAME) if error.errno == errno.EADDRINUSE else None
         log.warning(
             "abstract socket not bound",
-            name="@sgx_aesm_socket_base",
+            name=display_address(ABSTRACT_NAME),
             owner=owner or error.strerror,
             consequence="Gramine tries this name first and will talk to its owner",
             remedy="end that process, or pass --no-abstract-socket if it is meant to be there",
