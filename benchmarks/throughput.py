@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmarks.figures import Figure, Target, middle, spread
 from benchmarks.limits import beside_signing
 from benchmarks.rig import BenchError, Daemon, Load, drive, empty_server, exchange, must_answer
+from benchmarks.workload import request_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -145,10 +146,11 @@ def _metadata(plan: Plan, kind: str, socket: str) -> Figure:
 def _against_peer(plan: Plan, kind: str, bound: float, socket: str, peer: tuple[str, str]) -> Figure:
     name, peer_socket = peer
     ours, theirs, failed = [], [], 0
+    frame = request_frames(peer_socket, plan.state)[kind]  # its own size and target; makes it prepare its key
     for _ in range(plan.scale.slices):
         ours.append(_run(plan, socket, kind).rate)
         options = ("--clients", str(CLIENTS), "--seconds", str(plan.scale.slice_s), "--warm-up", "0.1")
-        load = drive(peer_socket, plan.frames[kind], *options)
+        load = drive(peer_socket, frame, *options)
         if not load.requests:
             raise BenchError(f"{name} answers no {kind} request: errors {load.errors}, statuses {load.statuses}")
         theirs.append(load.rate)
