@@ -9,6 +9,9 @@
     ├── DaemonError       a daemon answered a request of ours with a status other than success
     ├── TransportError    a daemon could not be reached, or broke off: try again later
     ├── CryptoError       a signature or MAC that must hold does not
+    ├── VerificationError a quote is not proven: refuse it; its step and reason say where and why
+    │   └── CollateralError   it can't be told, for lack of current collateral: refresh that, refuse until then
+    ├── PolicyError       a verified quote is not what is wanted: refuse it; lists every violation
     └── ConfigError       the operator must act: says what is wrong, and what to do
 
 Anything else that leaves a public function is a bug.
@@ -17,6 +20,7 @@ Anything else that leaves a public function is a bug.
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
 
 class QuoteHelperError(Exception):
@@ -95,6 +99,64 @@ class TransportError(QuoteHelperError):
 
 class CryptoError(QuoteHelperError):
     """A signature or MAC that must hold does not; the message names which."""
+
+
+class VerificationReason(enum.Enum):
+    """Why a step of verification did not hold."""
+
+    FORMAT = "format"
+    """It can't be read, or lacks something that it must have."""
+    MISSING = "missing"
+    """It is not there."""
+    UNSUPPORTED = "unsupported"
+    """It is of a kind that can't be verified."""
+    ISSUER = "issuer"
+    """It was not issued by whom it should be."""
+    UNTRUSTED = "untrusted"
+    """It does not lead to a root that is trusted."""
+    SIGNATURE = "signature"
+    """A signature does not hold."""
+    MISMATCH = "mismatch"
+    """It belongs to something else."""
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    DEBUG = "debug"
+    """The enclave's memory can be read from outside."""
+
+
+class VerificationError(QuoteHelperError):
+    """A quote is not proven genuine.
+
+    ``step`` is the member of ``verification.steps.Step`` that did not hold, ``reason`` why, ``problem`` the same in
+    a sentence, ``remedy`` what can be done about it.
+    """
+
+    def __init__(self, step: enum.Enum, reason: VerificationReason, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{problem}. {remedy}".strip())
+        self.step = step
+        self.reason = reason
+        self.problem = problem
+        self.remedy = remedy
+
+
+class CollateralError(VerificationError):
+    """Neither yes nor no: collateral is missing, or not valid at the time in question."""
+
+
+class Violation(NamedTuple):
+    """One rule of a policy that a quote does not meet: the rule's name, and a sentence that says how."""
+
+    rule: str
+    problem: str
+
+
+class PolicyError(QuoteHelperError):
+    """A verified quote does not meet a policy. ``violations`` are all of them, not only the first."""
+
+    def __init__(self, violations: tuple[Violation, ...]) -> None:
+        super().__init__("; ".join(violation.problem for violation in violations))
+        self.violations = violations
 
 
 class ConfigError(QuoteHelperError):
