@@ -34,7 +34,9 @@ _SIGNATURE = re.compile(r"[0-9A-Fa-f]{128}")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}:,]', re.DOTALL)
 """Strings, which may lack their end, and marks. Possessive: an endless string must not be searched again and again."""
+_SCALAR = re.compile(r"[-+.\w]+", re.ASCII)
 _NAME = re.compile(r"\w{1,40}", re.ASCII)
+_NO_SPACE = re.compile(rb'"(?:[^"\\]|\\.)*+"|[^ \t\r\n"]++', re.DOTALL)
 _DIGITS_LIMIT = 18
 
 
@@ -48,21 +50,26 @@ class Signed(NamedTuple):
 def split_signed(raw: bytes, name: str) -> Signed:
     """The inner object called ``name`` and its signature; anybody may have written ``raw``.
 
+    Only brackets and strings are told apart; what stands in the object is not looked at.
+
     Raises DecodeError, naming the member, if ``raw`` is not such a document.
     """
     text = _check_text(raw, name)
     members = _members(text, name)
-    if "signature" not in members:
-        raise DecodeError(name, "signature", "absent")
-    signature = members["signature"][2]
-    if not isinstance(signature, str) or not _SIGNATURE.fullmatch(signature):
+    for member in ("signature", name):
+        if member not in members:
+            raise DecodeError(name, member, "absent")
+    signature = members["signature"].strip('"')
+    if not _SIGNATURE.fullmatch(signature) or members["signature"] != f'"{signature}"':
         raise DecodeError(name, "signature", "128 hexadecimal digits expected")
-    if name not in members:
-        raise DecodeError(name, name, "absent")
-    start, end, value = members[name]
-    if not isinstance(value, dict):
+    if not members[name].startswith("{"):
         raise DecodeError(name, name, "an object expected")
-    return Signed(text[start:end].encode(), bytes.fromhex(signature))
+    return Signed(members[name].encode(), bytes.fromhex(signature))
+
+
+def compact(body: bytes) -> bytes:
+    """The text ``body`` without white space between its tokens: what Intel's verifier signs and checks (dcap 7.3)."""
+    return b"".join(body[m.start() : m.end()] for m in _NO_SPACE.finditer(body))
 
 
 def parse_object(raw: bytes, name: str) -> Fields:
@@ -187,20 +194,21 @@ def _check_text(raw: bytes, name: str) -> str:
     return text
 
 
-def _members(text: str, name: str) -> dict[str, tuple[int, int, Any]]:
-    """Each member of the object that is ``text``: where its value begins and ends, and the value."""
-    decoder = _decoder(name)
-    members: dict[str, tuple[int, int, Any]] = {}
+def _members(text: str, name: str) -> dict[str, str]:
+    """The text of each member's value in the object that is ``text``, by its name's text; nothing is interpreted."""
+    members: dict[str, str] = {}
     try:
         at = _skip(text, _expect(text, 0, "{"))
         more = not text.startswith("}", at)
         while more:
-            key, at = decoder.raw_decode(text, _skip(text, at))
+            start = _skip(text, at)
+            at = _value_end(text, start)
+            key, quoted = text[start + 1 : at - 1], text.startswith('"', start)
             start = _skip(text, _expect(text, at, ":"))
-            value, at = decoder.raw_decode(text, start)
-            if not isinstance(key, str) or key in members:
+            at = _value_end(text, start)
+            if not quoted or key in members:
                 raise DecodeError(name, "", "a member's name is no text, or occurs twice")
-            members[key] = start, at, value
+            members[key] = text[start:at]
             at = _skip(text, at)
             more = text.startswith(",", at)
             at += more
@@ -210,6 +218,21 @@ def _members(text: str, name: str) -> dict[str, tuple[int, int, Any]]:
         path = _path_at(text, error.pos).removeprefix(name).removeprefix(".")
         raise DecodeError(name, path, f"not JSON: {error.msg}", offset=error.pos) from error
     return members
+
+
+def _value_end(text: str, start: int) -> int:
+    """Where the value at ``start`` ends: a string, or an object or list by its brackets. Raises JSONDecodeError."""
+    depth = 0
+    for token in _TOKEN.finditer(text, start):
+        mark = token.group()
+        if depth == 0 and (token.start() != start or mark in ":,}]"):
+            break
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(mark, 0)
+        if depth == 0 and (mark[0] != '"' or (len(mark) > 1 and mark[-1] == '"')):
+            return token.end()
+    if (scalar := _SCALAR.match(text, start)) is not None:
+        return scalar.end()
+    raise json.JSONDecodeError("a whole value expected", text, start)
 
 
 def _path_at(text: str, end: int) -> str:

@@ -1,0 +1,1 @@
+"""Is a quote genuine, and do we want it: proof in numbered steps, then a policy. Pure."""
