@@ -129,3 +129,13 @@ def encode_length(length: int) -> bytes:
 
 def _shortest(value: int) -> bytes:
     return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
+
+
+def encode_ecdsa_signature(raw: bytes) -> bytes:
+    """The DER of an ECDSA signature given as r ‖ s, 32 bytes each, big endian."""
+    r, s = raw[:32].lstrip(b"\0"), raw[32:].lstrip(b"\0")
+    if not r or r[0] >= _LONG_FORM:
+        r = b"\0" + r
+    if not s or s[0] >= _LONG_FORM:
+        s = b"\0" + s
+    return b"\x30%c\x02%c%b\x02%c%b" % (4 + len(r) + len(s), len(r), r, len(s), s)

@@ -1,0 +1,207 @@
+"""Which quoting enclave made a quote, and what its quotes are worth on its platform. Pure.
+
+Source: dcap 7.4 steps 9 and 10.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from quotehelper.documents.der import encode_ecdsa_signature
+from quotehelper.documents.tcb_info import TcbStatus
+from quotehelper.errors import VerificationError, VerificationReason
+from quotehelper.sgx.report import ReportBody
+from quotehelper.verification import tcb
+from quotehelper.verification.chains import signature_holds
+from quotehelper.verification.result import Supplemental
+from quotehelper.verification.roots import public_point
+from quotehelper.verification.steps import Step
+
+if TYPE_CHECKING:
+    from quotehelper.documents.qe_identity import EnclaveIdentity
+    from quotehelper.documents.sgx_extension import SgxExtension
+    from quotehelper.documents.tcb_info import TcbInfo
+    from quotehelper.verification.endorsements import Endorsement
+    from quotehelper.verification.pck_platform import PckPlatform
+    from quotehelper.verification.semantics import Semantics
+    from quotehelper.verification.tcb import Standing
+
+AUTH_DATA_SIZE = 32
+"""Bytes of auth data that Intel's QE3 writes, and dcap-qvl insists on (dcap 7.5)."""
+
+_MISMATCH, _UNSUPPORTED = VerificationReason.MISMATCH, VerificationReason.UNSUPPORTED
+
+
+def verify_quoting_enclave(  # noqa: PLR0913  the parts of a quote, each by itself
+    platform: PckPlatform,
+    key: bytes,
+    qe_report: bytes,
+    signature: bytes,
+    auth_data: bytes,
+    tcb_info: Endorsement[TcbInfo],
+    qe_identity: Endorsement[EnclaveIdentity],
+    semantics: Semantics,
+) -> QuotingEnclave:
+    """The quoting enclave on ``platform`` that vouches for the attestation key ``key`` (x ‖ y, 64 bytes).
+
+    ``qe_report`` (384 bytes), its ``signature`` (64) and ``auth_data`` are the quote's. Raises VerificationError:
+    PLATFORM_FAMILY, QE_REPORT_SIGNATURE, QE_REPORT_DATA, QE_IDENTITY.
+    """
+    _check_family(tcb_info.document, platform.chain.platform)
+    pck = platform.chain.leaf.public_key
+    if not signature_holds(pck, encode_ecdsa_signature(signature), qe_report):
+        problem = "The quoting enclave's report was not signed by the platform's certified key"
+        raise VerificationError(Step.QE_REPORT_SIGNATURE, VerificationReason.SIGNATURE, problem)
+    report = ReportBody(qe_report)
+    if semantics.refuse_odd_auth_data and len(auth_data) != AUTH_DATA_SIZE:
+        problem = f"The quoting enclave's auth data have {len(auth_data)} bytes, Intel's have {AUTH_DATA_SIZE}"
+        raise VerificationError(Step.QE_REPORT_DATA, _UNSUPPORTED, problem)
+    if hashlib.sha256(key + auth_data).digest() != report.report_data[:32]:
+        problem = "The quoting enclave's report does not name the key that signed the quote"
+        raise VerificationError(Step.QE_REPORT_DATA, _MISMATCH, problem)
+    _check_identity(qe_identity.document, report)
+    return QuotingEnclave(platform, _public_key(key), report, tcb_info, qe_identity)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a quote by a quoting enclave is worth."""
+
+    status: TcbStatus
+    platform: Standing
+    qe: Standing
+    advisory_ids: tuple[str, ...]
+    supplemental: Supplemental
+
+
+class QuotingEnclave:
+    """What was proven of a quoting enclave, and the key that it vouches for."""
+
+    def __init__(
+        self,
+        platform: PckPlatform,
+        key: ec.EllipticCurvePublicKey,
+        report: ReportBody,
+        tcb_info: Endorsement[TcbInfo],
+        qe_identity: Endorsement[EnclaveIdentity],
+    ) -> None:
+        self.key = key
+        self._platform = platform
+        self._report = report
+        self._tcb_info = tcb_info
+        self._qe_identity = qe_identity
+
+    @cached_property
+    def facts(self) -> Facts:
+        """Raises VerificationError: PLATFORM_TCB, QE_TCB, TCB_STATUS."""
+        extension = self._platform.chain.platform
+        platform = tcb.match_platform(self._tcb_info.document.levels, extension)
+        if platform is None:
+            problem = "The platform's TCB, as its certificate states it, is below every level of the TCB info"
+            remedy = "Update the platform's BIOS and microcode, then provision it again"
+            raise VerificationError(Step.PLATFORM_TCB, _UNSUPPORTED, problem, remedy)
+        qe = tcb.match_quoting_enclave(self._qe_identity.document.levels, self._report.isv_svn)
+        if qe is None:
+            problem = f"The quoting enclave's ISVSVN {self._report.isv_svn} is below every level of the QE identity"
+            raise VerificationError(Step.QE_TCB, _UNSUPPORTED, problem, "Update the quoting enclave on its node")
+        status = tcb.converge(platform.status, qe.status)
+        if status is TcbStatus.REVOKED:
+            which = "platform" if platform.status is TcbStatus.REVOKED else "quoting enclave"
+            problem = f"The TCB level of the {which} has been revoked"
+            remedy = "It can't be trusted any more; update it and provision it again"
+            raise VerificationError(Step.TCB_STATUS, VerificationReason.REVOKED, problem, remedy)
+        advisory_ids = tuple(sorted({*platform.advisory_ids, *qe.advisory_ids}))
+        return Facts(
+            status,
+            platform,
+            qe,
+            advisory_ids,
+            _supplemental(self._platform, platform, qe, self._tcb_info, self._qe_identity),
+        )
+
+
+def _check_family(info: TcbInfo, platform: SgxExtension) -> None:
+    step, remedy = Step.PLATFORM_FAMILY, "Fetch the TCB info of this platform's FMSPC"
+    if info.id not in {None, "SGX"}:
+        raise VerificationError(step, _MISMATCH, f"The TCB info is about {info.id}, the quote is of SGX", remedy)
+    if info.fmspc != platform.fmspc:
+        problem = f"The TCB info is about FMSPC {info.fmspc.hex()}, the platform has {platform.fmspc.hex()}"
+        raise VerificationError(step, _MISMATCH, problem, remedy)
+    if info.pce_id != platform.pce_id:
+        problem = f"The TCB info is about PCE id {info.pce_id.hex()}, the platform has {platform.pce_id.hex()}"
+        raise VerificationError(step, _MISMATCH, problem, remedy)
+
+
+def _check_identity(identity: EnclaveIdentity, report: ReportBody) -> None:
+    """Check that ``report`` is of the enclave that ``identity`` describes. Its values are not masked (dcap 7.2)."""
+    if identity.id != "QE":
+        problem = f"The enclave identity is about {identity.id}, not the quoting enclave of SGX (QE)"
+        raise VerificationError(Step.QE_IDENTITY, _MISMATCH, problem)
+    compared = {
+        "MISCSELECT": _masked(report.raw[16:20], identity.misc_select_mask) == identity.misc_select,
+        "ATTRIBUTES": _masked(report.attributes.raw, identity.attributes_mask) == identity.attributes,
+        "MRSIGNER": report.mr_signer == identity.mr_signer,
+        "ISVPRODID": report.isv_prod_id == identity.isv_prod_id,
+    }
+    for field, fits in compared.items():
+        if not fits:
+            problem = f"The quoting enclave's {field} is not that of Intel's quoting enclave"
+            raise VerificationError(Step.QE_IDENTITY, _MISMATCH, problem)
+
+
+def _masked(value: bytes, mask: bytes) -> bytes:
+    return bytes(octet & bits for octet, bits in zip(value, mask, strict=True))
+
+
+def _public_key(key: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + key)
+    except ValueError as error:
+        problem = "The attestation key is no point of the curve P-256"
+        raise VerificationError(Step.QUOTE_SIGNATURE, VerificationReason.FORMAT, problem) from error
+
+
+def _supplemental(
+    platform: PckPlatform,
+    standing: Standing,
+    qe: Standing,
+    tcb_info: Endorsement[TcbInfo],
+    qe_identity: Endorsement[EnclaveIdentity],
+) -> Supplemental:
+    info, identity = tcb_info.document, qe_identity.document
+    chain = platform.chain
+    signers = (qe_identity.chain.signer, qe_identity.chain.root)
+    certificates = (
+        *(chain.leaf, chain.intermediate, chain.root),
+        *(tcb_info.chain.signer, tcb_info.chain.root),
+        *signers,
+        *platform.crl_issuers,
+    )
+    crls = (platform.root_crl, platform.pck_crl)
+    issued = [c.not_before for c in certificates] + [crl.this_update for crl in crls]
+    issued += [info.issue_date, identity.issue_date]
+    expiring = [c.not_after for c in certificates] + [crl.next_update for crl in crls]
+    expiring += [info.next_update, identity.next_update]
+    return Supplemental(
+        earliest_issue_date=min(issued),
+        latest_issue_date=max(issued),
+        earliest_expiration_date=min(expiring),
+        tcb_level_date=standing.tcb_date,
+        pck_crl_number=platform.pck_crl.number or 0,
+        root_ca_crl_number=platform.root_crl.number or 0,
+        tcb_evaluation_data_number=min(info.tcb_evaluation_data_number, identity.tcb_evaluation_data_number),
+        root_key_id=hashlib.sha384(public_point(chain.root)).digest(),
+        platform=chain.platform,
+        sa_list=standing.advisory_ids,
+        qe_identity_earliest_issue_date=min(c.not_before for c in signers),
+        qe_identity_latest_issue_date=max(c.not_before for c in signers),
+        qe_identity_earliest_expiration_date=min(c.not_after for c in signers),
+        qe_identity_tcb_level_date=qe.tcb_date,
+        qe_identity_tcb_evaluation_data_number=identity.tcb_evaluation_data_number,
+        qe_status=qe.status,
+    )
