@@ -14,7 +14,6 @@ import enum
 import re
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -284,8 +283,13 @@ def _decode_base64(structure: str, field: str, text: bytes) -> bytes:
 
 def _touch(document: object, *names: str) -> None:
     """Have the library parse the fields ``names`` now. Raises DecodeError for one that it can't."""
-    for name in names:
-        _guarded(type(document).__name__, name.removeprefix("x509."), partial(attrgetter(name), document))
+    name = ""
+    try:
+        with warnings.catch_warnings(action="error"):
+            for name in names:
+                attrgetter(name)(document)
+    except _UNREADABLE as error:
+        raise _unreadable(type(document).__name__, name.removeprefix("x509."), error) from error
 
 
 def _sorted(certificates: list[Certificate]) -> list[Certificate]:
@@ -326,4 +330,8 @@ def _guarded(structure: str, field: str, read: Callable[[], _T]) -> _T:
         with warnings.catch_warnings(action="error"):
             return read()
     except _UNREADABLE as error:
-        raise DecodeError(structure, field, f"not readable: {error}".split("\n")[0][:200]) from error
+        raise _unreadable(structure, field, error) from error
+
+
+def _unreadable(structure: str, field: str, error: Exception) -> DecodeError:
+    return DecodeError(structure, field, f"not readable: {error}".split("\n")[0][:200])

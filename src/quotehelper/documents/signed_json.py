@@ -34,9 +34,14 @@ _SIGNATURE = re.compile(r"[0-9A-Fa-f]{128}")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}:,]', re.DOTALL)
 """Strings, which may lack their end, and marks. Possessive: an endless string must not be searched again and again."""
+_NO_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[^\[\]{}"]++', re.DOTALL)
+_BRACKET = re.compile(r'(?:"(?:[^"\\]|\\.)*+"|[^\[\]{}"])*+([\[\]{}])', re.DOTALL)
+_PAIR = re.compile(r"\{\}|\[\]")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _SCALAR = re.compile(r"[-+.\w]+", re.ASCII)
 _NAME = re.compile(r"\w{1,40}", re.ASCII)
-_NO_SPACE = re.compile(rb'"(?:[^"\\]|\\.)*+"|[^ \t\r\n"]++', re.DOTALL)
+_COMPACT = re.compile(rb'(?:[^ \t\r\n"]++|"(?:[^"\\]|\\.)*+")*+', re.DOTALL)
+_TOKEN_OF_BYTES = re.compile(rb'[^ \t\r\n"]++|"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _DIGITS_LIMIT = 18
 
 
@@ -69,7 +74,7 @@ def split_signed(raw: bytes, name: str) -> Signed:
 
 def compact(body: bytes) -> bytes:
     """The text ``body`` without white space between its tokens: what Intel's verifier signs and checks (dcap 7.3)."""
-    return b"".join(body[m.start() : m.end()] for m in _NO_SPACE.finditer(body))
+    return body if _COMPACT.fullmatch(body) else b"".join(_TOKEN_OF_BYTES.findall(body))
 
 
 def parse_object(raw: bytes, name: str) -> Fields:
@@ -185,13 +190,22 @@ def _check_text(raw: bytes, name: str) -> str:
         text = raw.decode("ascii")
     except UnicodeDecodeError as error:
         raise DecodeError(name, "", "not ASCII", offset=error.start) from error
-    depth = deepest = 0
-    for token in _TOKEN.finditer(text):
-        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token.group(), 0)
-        deepest = max(deepest, depth)
-    if deepest > NESTING_LIMIT:
-        raise DecodeError(name, "", f"nested {deepest} deep, at most {NESTING_LIMIT} are taken")
+    if (deepest := _nesting(text)) > NESTING_LIMIT:
+        raise DecodeError(name, "", f"nested {deepest} deep or more, at most {NESTING_LIMIT} are taken")
     return text
+
+
+def _nesting(text: str) -> int:
+    """How deep brackets stand in each other: pairs are taken away from within, a layer at a time."""
+    brackets = _NO_BRACKETS.sub("", text)
+    for depth in range(NESTING_LIMIT + 1):
+        if not brackets:
+            return depth
+        inner = _PAIR.sub("", brackets)
+        if inner == brackets:
+            return len(brackets)  # they don't close: each counts as a layer
+        brackets = inner
+    return NESTING_LIMIT + 1
 
 
 def _members(text: str, name: str) -> dict[str, str]:
@@ -222,15 +236,16 @@ def _members(text: str, name: str) -> dict[str, str]:
 
 def _value_end(text: str, start: int) -> int:
     """Where the value at ``start`` ends: a string, or an object or list by its brackets. Raises JSONDecodeError."""
-    depth = 0
-    for token in _TOKEN.finditer(text, start):
-        mark = token.group()
-        if depth == 0 and (token.start() != start or mark in ":,}]"):
-            break
-        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(mark, 0)
-        if depth == 0 and (mark[0] != '"' or (len(mark) > 1 and mark[-1] == '"')):
-            return token.end()
-    if (scalar := _SCALAR.match(text, start)) is not None:
+    if text[start : start + 1] in {"{", "["}:
+        depth, at = 0, start
+        while (bracket := _BRACKET.match(text, at)) is not None:  # not searched for: that would start again and again
+            depth += 1 if bracket[1] in "{[" else -1
+            at = bracket.end()
+            if depth == 0:
+                return at
+    elif (string := _STRING.match(text, start)) is not None:
+        return string.end()
+    elif (scalar := _SCALAR.match(text, start)) is not None:
         return scalar.end()
     raise json.JSONDecodeError("a whole value expected", text, start)
 

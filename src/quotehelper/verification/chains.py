@@ -45,11 +45,12 @@ _FORMAT, _ISSUER = VerificationReason.FORMAT, VerificationReason.ISSUER
 
 @dataclass(frozen=True, slots=True)
 class PckChain:
-    """A PCK chain whose links hold: leaf, intermediate, root, and what the leaf says about its platform."""
+    """A PCK chain whose links hold: leaf, intermediate, root, the leaf's key, and what it says about its platform."""
 
     leaf: Certificate
     intermediate: Certificate
     root: Certificate
+    pck: ec.EllipticCurvePublicKey
     platform: SgxExtension
 
 
@@ -83,7 +84,7 @@ def verify_pck_chain(pem: bytes, roots: Roots, semantics: Semantics) -> PckChain
     except DecodeError as error:
         raise VerificationError(step, _FORMAT, f"The PCK certificate's SGX extension can't be read: {error}") from error
     _check_trusted(root, roots, Step.TRUSTED_ROOT)
-    return PckChain(leaf, intermediate, root, platform)
+    return PckChain(leaf, intermediate, root, leaf.public_key, platform)
 
 
 def verify_signing_chain(pem: bytes, step: Step, root_crl: bytes, roots: Roots, semantics: Semantics) -> SigningChain:

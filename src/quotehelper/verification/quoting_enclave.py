@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -53,8 +52,7 @@ def verify_quoting_enclave(  # noqa: PLR0913  the parts of a quote, each by itse
     PLATFORM_FAMILY, QE_REPORT_SIGNATURE, QE_REPORT_DATA, QE_IDENTITY.
     """
     _check_family(tcb_info.document, platform.chain.platform)
-    pck = platform.chain.leaf.public_key
-    if not signature_holds(pck, encode_ecdsa_signature(signature), qe_report):
+    if not signature_holds(platform.chain.pck, encode_ecdsa_signature(signature), qe_report):
         problem = "The quoting enclave's report was not signed by the platform's certified key"
         raise VerificationError(Step.QE_REPORT_SIGNATURE, VerificationReason.SIGNATURE, problem)
     report = ReportBody(qe_report)
@@ -65,7 +63,7 @@ def verify_quoting_enclave(  # noqa: PLR0913  the parts of a quote, each by itse
         problem = "The quoting enclave's report does not name the key that signed the quote"
         raise VerificationError(Step.QE_REPORT_DATA, _MISMATCH, problem)
     _check_identity(qe_identity.document, report)
-    return QuotingEnclave(platform, _public_key(key), report, tcb_info, qe_identity)
+    return QuotingEnclave(_public_key(key), report.isv_svn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,50 +77,41 @@ class Facts:
     supplemental: Supplemental
 
 
-class QuotingEnclave:
-    """What was proven of a quoting enclave, and the key that it vouches for."""
+class QuotingEnclave(NamedTuple):
+    """What was proven of a quoting enclave: the key that it vouches for, and its version."""
 
-    def __init__(
-        self,
-        platform: PckPlatform,
-        key: ec.EllipticCurvePublicKey,
-        report: ReportBody,
-        tcb_info: Endorsement[TcbInfo],
-        qe_identity: Endorsement[EnclaveIdentity],
-    ) -> None:
-        self.key = key
-        self._platform = platform
-        self._report = report
-        self._tcb_info = tcb_info
-        self._qe_identity = qe_identity
+    key: ec.EllipticCurvePublicKey
+    isv_svn: int
 
-    @cached_property
-    def facts(self) -> Facts:
-        """Raises VerificationError: PLATFORM_TCB, QE_TCB, TCB_STATUS."""
-        extension = self._platform.chain.platform
-        platform = tcb.match_platform(self._tcb_info.document.levels, extension)
-        if platform is None:
-            problem = "The platform's TCB, as its certificate states it, is below every level of the TCB info"
-            remedy = "Update the platform's BIOS and microcode, then provision it again"
-            raise VerificationError(Step.PLATFORM_TCB, _UNSUPPORTED, problem, remedy)
-        qe = tcb.match_quoting_enclave(self._qe_identity.document.levels, self._report.isv_svn)
-        if qe is None:
-            problem = f"The quoting enclave's ISVSVN {self._report.isv_svn} is below every level of the QE identity"
-            raise VerificationError(Step.QE_TCB, _UNSUPPORTED, problem, "Update the quoting enclave on its node")
-        status = tcb.converge(platform.status, qe.status)
-        if status is TcbStatus.REVOKED:
-            which = "platform" if platform.status is TcbStatus.REVOKED else "quoting enclave"
-            problem = f"The TCB level of the {which} has been revoked"
-            remedy = "It can't be trusted any more; update it and provision it again"
-            raise VerificationError(Step.TCB_STATUS, VerificationReason.REVOKED, problem, remedy)
-        advisory_ids = tuple(sorted({*platform.advisory_ids, *qe.advisory_ids}))
-        return Facts(
-            status,
-            platform,
-            qe,
-            advisory_ids,
-            _supplemental(self._platform, platform, qe, self._tcb_info, self._qe_identity),
-        )
+
+def weigh(
+    platform: PckPlatform,
+    isv_svn: int,
+    tcb_info: Endorsement[TcbInfo],
+    qe_identity: Endorsement[EnclaveIdentity],
+) -> Facts:
+    """What quotes by a quoting enclave of ``isv_svn`` on ``platform`` are worth.
+
+    Raises VerificationError: PLATFORM_TCB, QE_TCB, TCB_STATUS.
+    """
+    standing = tcb.match_platform(tcb_info.document.levels, platform.chain.platform)
+    if standing is None:
+        problem = "The platform's TCB, as its certificate states it, is below every level of the TCB info"
+        remedy = "Update the platform's BIOS and microcode, then provision it again"
+        raise VerificationError(Step.PLATFORM_TCB, _UNSUPPORTED, problem, remedy)
+    qe = tcb.match_quoting_enclave(qe_identity.document.levels, isv_svn)
+    if qe is None:
+        problem = f"The quoting enclave's ISVSVN {isv_svn} is below every level of the QE identity"
+        raise VerificationError(Step.QE_TCB, _UNSUPPORTED, problem, "Update the quoting enclave on its node")
+    status = tcb.converge(standing.status, qe.status)
+    if status is TcbStatus.REVOKED:
+        which = "platform" if standing.status is TcbStatus.REVOKED else "quoting enclave"
+        problem = f"The TCB level of the {which} has been revoked"
+        remedy = "It can't be trusted any more; update it and provision it again"
+        raise VerificationError(Step.TCB_STATUS, VerificationReason.REVOKED, problem, remedy)
+    advisory_ids = tuple(sorted({*standing.advisory_ids, *qe.advisory_ids}))
+    supplemental = _supplemental(platform, standing, qe, tcb_info, qe_identity)
+    return Facts(status, standing, qe, advisory_ids, supplemental)
 
 
 def _check_family(info: TcbInfo, platform: SgxExtension) -> None:
@@ -155,7 +144,8 @@ def _check_identity(identity: EnclaveIdentity, report: ReportBody) -> None:
 
 
 def _masked(value: bytes, mask: bytes) -> bytes:
-    return bytes(octet & bits for octet, bits in zip(value, mask, strict=True))
+    """``value`` where ``mask`` has ones, zeros elsewhere."""
+    return (int.from_bytes(value) & int.from_bytes(mask)).to_bytes(len(value))
 
 
 def _public_key(key: bytes) -> ec.EllipticCurvePublicKey:

@@ -21,7 +21,7 @@ from quotehelper.verification import chains
 from quotehelper.verification.chains import signature_holds
 from quotehelper.verification.endorsements import Endorsement, verify_qe_identity, verify_tcb_info
 from quotehelper.verification.pck_platform import PckPlatform, verify_platform
-from quotehelper.verification.quoting_enclave import QuotingEnclave, verify_quoting_enclave
+from quotehelper.verification.quoting_enclave import Facts, QuotingEnclave, verify_quoting_enclave, weigh
 from quotehelper.verification.result import VerifiedQuote
 from quotehelper.verification.semantics import STRICT
 from quotehelper.verification.steps import Step
@@ -70,6 +70,7 @@ class Verifier:
         self._semantics = semantics
         self._platform = lru_cache(remembered)(self._verify_platform)
         self._enclave = lru_cache(remembered)(self._verify_enclave)
+        self._worth = lru_cache(remembered)(self._weigh)
 
     def verify(self, raw: bytes, *, at: dt.datetime) -> VerifiedQuote:
         """As the function `verify`, with what this Verifier was made of."""
@@ -84,7 +85,7 @@ class Verifier:
         if not signature_holds(enclave.key, encode_ecdsa_signature(quote.signature), quote.signed):
             problem = "The quote's signature does not hold: header or report were changed, or it is not by this key"
             raise VerificationError(Step.QUOTE_SIGNATURE, VerificationReason.SIGNATURE, problem)
-        facts = enclave.facts
+        facts = self._worth(platform, enclave.isv_svn)
         if self._semantics.refuse_debug and report.attributes.debug:
             problem = "It is a debug enclave, whose memory can be read and changed from outside"
             remedy = "Build and sign the enclave for production"
@@ -142,6 +143,9 @@ class Verifier:
     ) -> QuotingEnclave:
         parts = (platform, key, qe_report, signature, auth_data)
         return verify_quoting_enclave(*parts, self._tcb_info, self._qe_identity, self._semantics)
+
+    def _weigh(self, platform: PckPlatform, isv_svn: int) -> Facts:
+        return weigh(platform, isv_svn, self._tcb_info, self._qe_identity)
 
 
 def _read(raw: bytes) -> tuple[Quote, ReportBody]:
