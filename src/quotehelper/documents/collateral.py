@@ -58,11 +58,12 @@ class Collateral(NamedTuple):
 
 
 def from_files(files: Mapping[str, bytes]) -> Collateral:
-    """The collateral in ``files``, contents by the names of `FILES`; others are left. Raises DecodeError for a gap."""
-    for field, name in FILES.items():
-        if name not in files and field != _OPTIONAL:
-            raise DecodeError(_NAME, field, f"{name} is missing")
-    return Collateral(**{field: files[name] for field, name in FILES.items() if name in files})
+    """The collateral in ``files``, contents by the names of `FILES`; others are left.
+
+    What is missing is empty: verification says what it lacks, in the step that needs it.
+    """
+    required = {field: files.get(name, b"") for field, name in FILES.items() if field != _OPTIONAL}
+    return Collateral(**required, pck_chain=files.get(FILES[_OPTIONAL]))
 
 
 def to_files(collateral: Collateral) -> dict[str, bytes]:

@@ -118,6 +118,8 @@ def check_same_root(chain: SigningChain, pck_chain: PckChain) -> None:
 
 def verify_crl(raw: bytes, issuer: Certificate, step: Step, semantics: Semantics) -> Crl:
     """The revocation list in ``raw``, issued by ``issuer``, which is verified. Raises VerificationError of ``step``."""
+    if not raw:
+        raise CollateralError(step, VerificationReason.MISSING, f"There is no revocation list of {issuer.subject!r}")
     try:
         crl = read_crl(raw)
         _ = crl.next_update
