@@ -23,6 +23,7 @@ _COMMANDS = {
     "serve": "Make quotes for every client on this machine (the daemon).",
     "quote": "Ask a daemon for a quote over given report data.",
     "target-info": "Ask a daemon for which enclave a report must be made.",
+    "verify": "Verify quotes: are they genuine, and does a policy want them.",
     "show": "Decode a quote, report, certificate or collateral document for people, or as JSON.",
     "simulate": "Create and use a simulated SGX platform.",
     "demo": "See the whole of it work: platform, daemon, client, verified quote.",

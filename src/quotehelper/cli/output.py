@@ -41,6 +41,11 @@ def print_json(value: Any) -> None:  # noqa: ANN401  whatever can be JSON
     click.echo(json.dumps(value, indent=2))
 
 
+def print_json_line(value: Any) -> None:  # noqa: ANN401  whatever can be JSON
+    """One of several JSON documents on standard output, a line each."""
+    click.echo(json.dumps(value))
+
+
 def print_facts(title: str, facts: Mapping[str, object], *, as_json: bool) -> None:
     """A result of a few named facts: as JSON, or as a table for people."""
     if as_json:

@@ -119,7 +119,7 @@ def check_same_root(chain: SigningChain, pck_chain: PckChain) -> None:
 def verify_crl(raw: bytes, issuer: Certificate, step: Step, semantics: Semantics) -> Crl:
     """The revocation list in ``raw``, issued by ``issuer``, which is verified. Raises VerificationError of ``step``."""
     if not raw:
-        raise CollateralError(step, VerificationReason.MISSING, f"There is no revocation list of {issuer.subject!r}")
+        raise missing(step, f"revocation list of {issuer.subject!r}")
     try:
         crl = read_crl(raw)
         _ = crl.next_update
@@ -171,12 +171,18 @@ def signature_holds(key: ec.EllipticCurvePublicKey, signature: bytes, message: b
     return True
 
 
+def missing(step: Step, what: str) -> CollateralError:
+    """The error that says that ``what`` is not among the collateral."""
+    remedy = "Get it from a collateral service (PCCS), or from whoever made the bundle"
+    return CollateralError(step, VerificationReason.MISSING, f"There is no {what}", remedy)
+
+
 _ECDSA_SHA256 = ec.ECDSA(SHA256())
 
 
 def _read(pem: bytes, step: Step) -> list[Certificate]:
     if not pem.strip(b"\0 \r\n"):
-        raise CollateralError(step, VerificationReason.MISSING, "There is no certificate chain")
+        raise missing(step, "certificate chain for this")
     try:
         certificates = read_chain(pem).certificates
         for certificate in certificates:

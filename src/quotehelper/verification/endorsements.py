@@ -13,7 +13,7 @@ from quotehelper.documents.der import encode_ecdsa_signature
 from quotehelper.documents.qe_identity import EnclaveIdentity, parse_enclave_identity
 from quotehelper.documents.signed_json import compact, split_signed
 from quotehelper.documents.tcb_info import TcbInfo, TcbStatus, parse_tcb_info
-from quotehelper.errors import CollateralError, DecodeError, VerificationError, VerificationReason
+from quotehelper.errors import DecodeError, VerificationError, VerificationReason
 from quotehelper.verification import chains, tcb, validity
 from quotehelper.verification.steps import Step
 from quotehelper.verification.validity import Validity
@@ -121,7 +121,7 @@ def _verify(  # noqa: PLR0913  one document with all that proves it
     """Chain, signature, content; in this order. Raises VerificationError of the ``kind``'s steps."""
     chain = chains.verify_signing_chain(pem, kind.chain, root_crl, roots, semantics)
     if not raw.strip():
-        raise CollateralError(kind.signature, VerificationReason.MISSING, f"There is no {kind.title}")
+        raise chains.missing(kind.signature, kind.title)
     try:
         body, signature = split_signed(raw, kind.member)
     except DecodeError as error:

@@ -44,14 +44,14 @@ class Step(enum.Enum):
         "Whoever signed the TCB info was appointed by the trusted root, and is not revoked.",
     )
     TCB_INFO_SIGNATURE = "tcb_info_signature", "The TCB info is what they signed."
-    TCB_INFO_FORMAT = "tcb_info_format", "It can be read, and lists each TCB level once."
+    TCB_INFO_FORMAT = "tcb_info_format", "The TCB info can be read, and lists each TCB level once."
     TCB_INFO_VALIDITY = "tcb_info_validity", "The TCB info and its signer's chain are valid at the time in question."
     QE_IDENTITY_CHAIN = (
         "qe_identity_chain",
         "Whoever signed the QE identity was appointed by the trusted root, and is not revoked.",
     )
     QE_IDENTITY_SIGNATURE = "qe_identity_signature", "The QE identity is what they signed."
-    QE_IDENTITY_FORMAT = "qe_identity_format", "It can be read."
+    QE_IDENTITY_FORMAT = "qe_identity_format", "The QE identity can be read."
     QE_IDENTITY_VALIDITY = (
         "qe_identity_validity",
         "The QE identity and its signer's chain are valid at the time in question.",

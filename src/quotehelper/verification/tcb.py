@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from quotehelper.documents.tcb_info import TcbLevel
 
 
+ACCEPTABLE = frozenset(
+    (
+        TcbStatus.UP_TO_DATE,
+        TcbStatus.SW_HARDENING_NEEDED,
+        TcbStatus.CONFIGURATION_NEEDED,
+        TcbStatus.CONFIGURATION_AND_SW_HARDENING_NEEDED,
+    )
+)
+"""Statuses of platforms that are current: what is accepted where no policy says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """The level that a platform or a quoting enclave has reached: status, advisories that it is open to, date."""
