@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from quotehelper.verification.policy import Policy
     from quotehelper.verification.result import VerifiedQuote
     from quotehelper.verification.roots import Roots
-    from quotehelper.verification.semantics import Semantics
     from quotehelper.verification.verify import Verifier
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -83,7 +81,7 @@ class _Time(click.ParamType[dt.datetime]):
     help="Collateral: a directory with one file a document, or one JSON file as dcap-qvl has it.",
 )
 @click.option("--at", type=_Time(), show_default="now", help="When the quote and its collateral must be valid.")
-@click.option("--policy", type=_FILE, help="Which enclaves are wanted, and how good (TOML or YAML).")
+@click.option("--policy", type=_FILE, help="Which enclaves are wanted, and how good (TOML).")
 @click.option("--intel-semantics", is_flag=True, help="Judge exactly as Intel's verifier: what expired is a flag.")
 @click.option(
     "--insecure-simulated-root", type=_FILE, help="Trust this root of a simulated platform, which proves no hardware."
@@ -109,14 +107,16 @@ def command(  # noqa: PLR0913  one argument an option
     --json one object (several quotes: one a line). Exit code 0 if all are accepted, 1 if one is refused, 3 if it
     can't be told for lack of valid collateral.
     """
+    from quotehelper.verification.policy import semantics_for
     from quotehelper.verification.semantics import INTEL, STRICT
     from quotehelper.verification.verify import Verifier
 
     wanted = None if policy is None else _read_policy(policy)
+    semantics = INTEL if intel_semantics else STRICT
     verifier = Verifier(
         _read_bundle(bundle),
         roots=_read_roots(insecure_simulated_root, insecure_root),
-        semantics=_lenient_in_time(INTEL if intel_semantics else STRICT, wanted),
+        semantics=semantics if wanted is None else semantics_for(wanted, semantics),
     )
     moment = dt.datetime.now(dt.UTC) if at is None else at
     outcomes = []
@@ -149,13 +149,6 @@ def judge(name: str, quote: bytes, verifier: Verifier, at: dt.datetime, policy: 
     except PolicyError as unwanted:
         violations = unwanted
     return Outcome(name, verified, error, violations, policy is not None)
-
-
-def _lenient_in_time(semantics: Semantics, policy: Policy | None) -> Semantics:
-    """A policy with a grace period judges itself what has expired."""
-    if policy is None or not policy.collateral_grace:
-        return semantics
-    return replace(semantics, insecure_expired_is_flag=True)
 
 
 def _read_bundle(bundle: Path) -> Collateral:

@@ -57,9 +57,10 @@ class Validity:
         """
         if self._start <= at <= self._end:
             return False
-        if semantics.insecure_expired_is_flag:
+        if semantics.insecure_expired_is_flag and not (semantics.refuse_not_yet_valid and at < self._start):
             return True
-        window = next(window for window in self.windows if not window.start <= at <= window.last)
+        late = not semantics.insecure_expired_is_flag
+        window = next(window for window in self.windows if at < window.start or (late and at > window.last))
         if at < window.start:
             problem = f"The {window.document} is valid from {write_time(window.start)}, not yet at {write_time(at)}"
             raise CollateralError(self._step, VerificationReason.NOT_YET_VALID, problem, _CLOCK)

@@ -1,0 +1,141 @@
+"""Do we want what has been proven: rules combined, and a verified quote judged by all of them at once. Pure.
+
+::
+
+    policy = Policy(ReportDataSha256(key), any_of=[[MrEnclave([build])], [Signer([signer], [1], minimum_isv_svn=4)]])
+    accepted = appraise(verify(quote, collateral, roots=roots, at=now), policy)
+
+A policy is a list of rules that must all hold and, if it has alternatives, one of those, each a list of rules of its
+own. Every combination can be written that way; `all_of` and `any_of` do it. What neither the common rules nor those
+of an alternative speak of has its default there: current platforms, valid collateral, no debug enclave. Which enclave
+is wanted has no default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import chain, islice, product
+from typing import TYPE_CHECKING
+
+from quotehelper.errors import ConfigError, PolicyError, Violation
+from quotehelper.verification.rules import (
+    CollateralGrace,
+    InsecureAllowDebug,
+    RefuseDebug,
+    Rule,
+    Subject,
+    TcbStatuses,
+)
+from quotehelper.verification.semantics import STRICT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from quotehelper.verification.result import VerifiedQuote
+    from quotehelper.verification.semantics import Semantics
+
+ALTERNATIVES_MAX = 1000
+"""More can't be meant; `all_of` multiplies them."""
+
+DEFAULTS: tuple[Rule, ...] = (TcbStatuses(), CollateralGrace(), RefuseDebug())
+"""What holds where no rule speaks of their subject."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Policy:
+    """All of ``rules``, and all rules of one of the alternatives ``any_of``, if there are any.
+
+    Raises ConfigError if it is empty, or if an alternative does not say which enclave is wanted: anybody can have a
+    genuine quote of an enclave of their own.
+    """
+
+    rules: tuple[Rule, ...]
+    any_of: tuple[tuple[Rule, ...], ...]
+
+    def __init__(self, *rules: Rule, any_of: Iterable[Iterable[Rule]] = ()) -> None:
+        alternatives = tuple(map(tuple, islice(any_of, ALTERNATIVES_MAX + 1)))
+        object.__setattr__(self, "rules", rules)
+        object.__setattr__(self, "any_of", alternatives)
+        if not rules and not alternatives:
+            raise ConfigError("The policy is empty, so it would accept anybody's enclave", NAME_AN_ENCLAVE)
+        if len(alternatives) > ALTERNATIVES_MAX:
+            raise ConfigError(f"More than {ALTERNATIVES_MAX} alternatives", "Make several policies of it")
+        for number, alternative in enumerate(alternatives or (rules,)):
+            where = f"any_of[{number}]" if alternatives else "The policy"
+            if not alternative:
+                raise ConfigError(f"{where} is empty, so the other alternatives would not matter", "Leave it out")
+            if Subject.ENCLAVE not in _spoken((*rules, *alternative)):
+                raise ConfigError(f"{where} does not say which enclave is wanted", NAME_AN_ENCLAVE)
+
+
+NAME_AN_ENCLAVE = (
+    "Name it by mr_enclave, or by mr_signer with isv_prod_id and minimum_isv_svn; or say insecure_any_enclave"
+)
+"""What to do about a policy that would accept anybody's enclave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A quote that is genuine and wanted. Only `appraise` makes one."""
+
+    verified: VerifiedQuote
+    policy: Policy
+
+
+def appraise(verified: VerifiedQuote, policy: Policy) -> Accepted:
+    """``verified``, if ``policy`` wants it. Raises PolicyError with every violation, in the order of the policy.
+
+    If no alternative holds, the violations of each of them, their rules' names after ``any_of[0].`` and so on.
+    """
+    anywhere = _spoken(chain(policy.rules, *policy.any_of))
+    violations = list(_judge((*policy.rules, *_defaults_but(anywhere)), verified))
+    common = _spoken(policy.rules)
+    alternatives = []
+    for number, alternative in enumerate(policy.any_of):
+        defaults = _defaults_but(common | _spoken(alternative) | (_ALL - anywhere))
+        alternatives.append(list(_judge((*alternative, *defaults), verified, f"any_of[{number}].")))
+    if all(alternatives):
+        violations += chain(*alternatives)
+    if violations:
+        raise PolicyError(tuple(violations))
+    return Accepted(verified, policy)
+
+
+def all_of(*policies: Policy) -> Policy:
+    """The policy that wants what all of ``policies`` want. A default holds only where none of them speaks of it."""
+    rules = tuple(rule for policy in policies for rule in policy.rules)
+    with_alternatives = [policy.any_of for policy in policies if policy.any_of]
+    return Policy(*rules, any_of=(tuple(chain(*choice)) for choice in product(*with_alternatives) if choice))
+
+
+def any_of(*policies: Policy) -> Policy:
+    """The policy that wants what any of ``policies`` wants."""
+    return Policy(any_of=((*policy.rules, *choice) for policy in policies for choice in policy.any_of or ((),)))
+
+
+def semantics_for(policy: Policy, semantics: Semantics = STRICT) -> Semantics:
+    """``semantics``, so changed that what ``policy`` may allow is left for it to judge: expired collateral, debug."""
+    rules = tuple(chain(policy.rules, *policy.any_of))
+    if any(isinstance(rule, CollateralGrace) and rule.grace for rule in rules):
+        semantics = replace(semantics, insecure_expired_is_flag=True)
+    if any(isinstance(rule, InsecureAllowDebug) for rule in rules):
+        semantics = replace(semantics, refuse_debug=False)
+    return semantics
+
+
+_ALL = frozenset(Subject)
+
+
+def _spoken(rules: Iterable[Rule]) -> frozenset[Subject]:
+    """What ``rules`` speak of."""
+    return frozenset(rule.SUBJECT for rule in rules if rule.SUBJECT is not None)
+
+
+def _defaults_but(spoken: frozenset[Subject]) -> Iterator[Rule]:
+    return (rule for rule in DEFAULTS if rule.SUBJECT not in spoken)
+
+
+def _judge(rules: Iterable[Rule], verified: VerifiedQuote, prefix: str = "") -> Iterator[Violation]:
+    for rule in rules:
+        if (problem := rule.problem(verified)) is not None:
+            yield Violation(prefix + rule.NAME, problem)
