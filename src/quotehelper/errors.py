@@ -68,17 +68,33 @@ class PlatformCause(enum.Enum):
     KEY_CERTIFICATION = "the attestation key could not be certified"
     KEY_REFUSED = "the processor refused to derive a key"
     NO_CERTIFICATE = "no PCK certificate is known for this platform at its TCB"
+    CERTIFICATE_DATA = "the certificate data for this platform can't be used"
+    NETWORK = "a server that certificates come from could not be reached, or refused"
+    MESSAGE = "a message from a server that certificates come from could not be read"
+    OUT_OF_EPC = "no enclave page cache is left for the quoting enclave"
+    OUT_OF_MEMORY = "the platform has no memory left"
+    ENCLAVE_LOAD = "the quoting or provisioning enclave could not be loaded"
+    ENCLAVE_LOST = "the quoting enclave was lost"
+    NO_DEVICE = "there is no SGX device"
+    FILE_ACCESS = "the platform could not use one of its files"
+    INTERFACE = "the platform's library lacks a function"
     UNAVAILABLE = "the platform can't quote now"
     BUSY = "the platform has more work than it takes"
+    FAILED = "the platform failed in a way that has no status of its own"
 
 
 class PlatformError(QuoteHelperError):
-    """A platform could not do what was asked. ``cause`` decides the answer, ``detail`` goes to the log."""
+    """A platform could not do what was asked. ``cause`` decides the answer, ``detail`` goes to the log.
 
-    def __init__(self, cause: PlatformCause, detail: str = "") -> None:
+    ``status``: the ``aesm_error_t`` value that another AESM service gave, which is then the answer, unchanged and
+    whatever the cause; None where the platform is ours.
+    """
+
+    def __init__(self, cause: PlatformCause, detail: str = "", *, status: int | None = None) -> None:
         super().__init__(f"{cause.value}: {detail}" if detail else cause.value)
         self.cause = cause
         self.detail = detail
+        self.status = status
 
 
 class DaemonError(QuoteHelperError):

@@ -4,7 +4,8 @@ import pytest
 
 from quotehelper.aesm import messages as m
 from quotehelper.aesm import retired as r
-from quotehelper.aesm.client_libraries import Quote3Error, SgxStatus, dcap_ql_error, intel_client_status
+from quotehelper.aesm.client_libraries import SgxStatus, dcap_ql_error, intel_client_status
+from quotehelper.sgx.quote3_error import Quote3Error
 
 COMMON = {
     0: 0x0000,

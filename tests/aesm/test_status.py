@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from quotehelper.aesm.status import AesmStatus, describe_status
+from quotehelper.aesm.status import AesmStatus, describe_status, name_status
 
 SPECIFIED = """
 0 SUCCESS · 1 UNEXPECTED_ERROR · 2 NO_DEVICE_ERROR · 3 PARAMETER_ERROR · 4 EPIDBLOB_ERROR · 5 EPID_REVOKED_ERROR ·
@@ -48,3 +48,8 @@ def test_a_status_is_described_with_its_remedy() -> None:
 @pytest.mark.parametrize("status", [52, 255, 2**32 - 1])
 def test_an_unknown_status_is_said_to_be_unknown(status: int) -> None:
     assert describe_status(status).startswith("a status that is not known")
+
+
+def test_a_status_is_named_with_its_number() -> None:
+    assert name_status(47) == "47 INVALID_REPORT"
+    assert name_status(52) == "52 (not known)"

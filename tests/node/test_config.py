@@ -11,6 +11,7 @@ from quotehelper.aesm.transport import SOCKET_PATH
 from quotehelper.errors import ConfigError
 from quotehelper.node.config import Limits, Settings, SocketSettings, decode_settings, encode_settings
 from quotehelper.node.log import Level, LogFormat
+from quotehelper.platforms.registry import DcapFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +91,8 @@ def test_any_bytes_in_the_file_give_settings_or_a_config_error(tmp_path: Path, r
         st.none() | st.text(min_size=1),
         st.none() | st.sampled_from(Level),
         st.none() | st.sampled_from(LogFormat),
+        st.builds(DcapFiles, *[st.none() | st.text()] * 3),
+        st.text(),
     )
 )
 def test_settings_survive_the_way_to_the_daemon(given_settings: Settings) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from quotehelper.aesm import messages as m
 from quotehelper.aesm import retired
 from quotehelper.aesm.status import AesmStatus
+from quotehelper.sgx.quote3_error import Quote3Error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,24 +43,6 @@ class SgxStatus(enum.IntEnum):
     ERROR_ATT_KEY_CERTIFICATION_FAILURE = 0x8002
     ERROR_ATT_KEY_UNINITIALIZED = 0x8003
     ERROR_PLATFORM_CERT_UNAVAILABLE = 0x8005
-
-
-class Quote3Error(enum.IntEnum):
-    """``quote3_error_t``, as far as ``libsgx_dcap_ql`` returns it when a daemon quotes."""
-
-    SUCCESS = 0x0000
-    ERROR_UNEXPECTED = 0xE001
-    ERROR_INVALID_PARAMETER = 0xE002
-    ERROR_OUT_OF_MEMORY = 0xE003
-    UNSUPPORTED_ATT_KEY_ID = 0xE00B
-    ATT_KEY_NOT_INITIALIZED = 0xE00F
-    ATT_KEY_CERT_DATA_INVALID = 0xE010
-    NO_PLATFORM_CERT_DATA = 0xE011
-    NO_DEVICE = 0xE03F
-    SERVICE_UNAVAILABLE = 0xE040
-    NETWORK_FAILURE = 0xE041
-    SERVICE_TIMEOUT = 0xE042
-    ERROR_BUSY = 0xE043
 
 
 _ANY_CALL: Mapping[int, SgxStatus] = {

@@ -101,3 +101,11 @@ def describe_status(status: int) -> str:
     except ValueError:
         return "a status that is not known. The daemon's log has the reason"
     return f"{known.meaning}. {known.remedy}"
+
+
+def name_status(status: int) -> str:
+    """``status`` as logs show it: its number and Intel's name for it, or that it has none."""
+    try:
+        return f"{status} {AesmStatus(status).name}"
+    except ValueError:
+        return f"{status} (not known)"

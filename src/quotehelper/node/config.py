@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from quotehelper.aesm.transport import SOCKET_PATH
 from quotehelper.errors import ConfigError
 from quotehelper.node.log import Level, LogFormat, LogSettings
+from quotehelper.platforms.registry import DcapFiles, PlatformSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,9 +100,9 @@ class Reloadable(NamedTuple):
 class Settings(NamedTuple):
     """Everything that decides how the daemon runs. Plain values throughout, as it goes from process to process.
 
-    ``platform``: a name of ``platforms.registry``. ``state``: its state directory. ``processes``: serving
-    processes. ``config_file``: read at start and at SIGHUP. ``log_level``, ``log_format``: given by flag or
-    environment, they win over the file's.
+    ``platform``: a name of ``platforms.registry``. ``state``, ``dcap``, ``upstream``: where that platform finds what
+    it needs. ``processes``: serving processes. ``config_file``: read at start and at SIGHUP. ``log_level``,
+    ``log_format``: given by flag or environment, they win over the file's.
     """
 
     platform: str
@@ -111,6 +112,13 @@ class Settings(NamedTuple):
     config_file: str | None = None
     log_level: Level | None = None
     log_format: LogFormat | None = None
+    dcap: DcapFiles = DcapFiles()
+    upstream: str = ""
+
+    @property
+    def platform_settings(self) -> PlatformSettings:
+        """Which platform to open."""
+        return PlatformSettings(self.platform, self.state, self.dcap, self.upstream, self.socket.path)
 
     def reloadable(self) -> Reloadable:
         """The log settings and limits as the file says now. Raises ConfigError, naming file and setting."""
@@ -129,21 +137,19 @@ _T = TypeVar("_T")
 
 def encode_settings(settings: Settings) -> str:
     """Settings as text that ``decode_settings`` understands: how the command line hands them to the daemon."""
-    *others, log_format = settings
-    return json.dumps([*others, log_format and log_format.value])
+    values = settings._replace(log_format=None)
+    return json.dumps([settings.log_format and settings.log_format.value, *values])
 
 
 def decode_settings(text: str) -> Settings:
     """The settings that ``encode_settings`` wrote."""
-    platform, state, socket, processes, config_file, log_level, log_format = json.loads(text)
-    return Settings(
-        platform,
-        state,
-        SocketSettings(*socket),
-        processes,
-        config_file,
-        log_level and Level(log_level),
-        log_format and LogFormat(log_format),
+    log_format, *values = json.loads(text)
+    settings = Settings(*values)
+    return settings._replace(
+        socket=SocketSettings(*settings.socket),
+        log_level=settings.log_level and Level(settings.log_level),
+        log_format=log_format and LogFormat(log_format),
+        dcap=DcapFiles(*settings.dcap),
     )
 
 

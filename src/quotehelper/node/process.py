@@ -31,12 +31,12 @@ def serve(settings: Settings, listeners: Sequence[socket.socket], log: Log, *, l
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.set_wakeup_fd(wakeup_in, warn_on_full_buffer=False)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    service = Service(open_platform(settings.platform, settings.state), settings.reloadable().limits, log)
+    service = Service(open_platform(settings.platform_settings, log), settings.reloadable().limits, log)
 
     def reload() -> None:
         try:
             log.settings, limits = settings.reloadable()
-            platform = open_platform(settings.platform, settings.state)
+            platform = open_platform(settings.platform_settings, log)
         except QuoteHelperError as error:
             log.error("not reloaded", reason=error, consequence="the settings and state in force stay")
             return

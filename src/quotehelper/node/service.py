@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quotehelper.aesm import messages
-from quotehelper.aesm.status import AesmStatus
+from quotehelper.aesm.status import AesmStatus, name_status
 from quotehelper.errors import DecodeError, PlatformCause, PlatformError
 from quotehelper.sgx.key_id import AttestationAlgorithm, AttestationKeyId, QeReportInfo, read_key_id_list
 from quotehelper.sgx.report import Report
@@ -28,10 +28,21 @@ STATUS_OF_CAUSE = {
     PlatformCause.INVALID_REPORT: AesmStatus.INVALID_REPORT,
     PlatformCause.UNABLE_TO_MAKE_QE_REPORT: AesmStatus.UNABLE_TO_GENERATE_QE_REPORT,
     PlatformCause.KEY_CERTIFICATION: AesmStatus.KEY_CERTIFICATION_ERROR,
+    PlatformCause.KEY_REFUSED: AesmStatus.UNEXPECTED_ERROR,
     PlatformCause.NO_CERTIFICATE: AesmStatus.NO_PLATFORM_CERT_DATA,
+    PlatformCause.CERTIFICATE_DATA: AesmStatus.ATT_KEY_CERT_DATA_INVALID,
+    PlatformCause.NETWORK: AesmStatus.NETWORK_ERROR,
+    PlatformCause.MESSAGE: AesmStatus.MSG_ERROR,
+    PlatformCause.OUT_OF_EPC: AesmStatus.OUT_OF_EPC,
+    PlatformCause.OUT_OF_MEMORY: AesmStatus.OUT_OF_MEMORY_ERROR,
+    PlatformCause.ENCLAVE_LOAD: AesmStatus.ENCLAVE_LOAD_ERROR,
+    PlatformCause.ENCLAVE_LOST: AesmStatus.ENCLAVE_LOST,
+    PlatformCause.NO_DEVICE: AesmStatus.NO_DEVICE_ERROR,
+    PlatformCause.FILE_ACCESS: AesmStatus.FILE_ACCESS_ERROR,
+    PlatformCause.INTERFACE: AesmStatus.INTERFACE_UNAVAILABLE,
     PlatformCause.UNAVAILABLE: AesmStatus.SERVICE_UNAVAILABLE,
     PlatformCause.BUSY: AesmStatus.BUSY,
-    PlatformCause.KEY_REFUSED: AesmStatus.UNEXPECTED_ERROR,
+    PlatformCause.FAILED: AesmStatus.UNEXPECTED_ERROR,
 }
 """The status that makes clients react best to each cause (aesm 3.2, 8.12). Complete: a test compares the two."""
 
@@ -70,7 +81,8 @@ class Service:
         except Refusal as refusal:
             return self._refusal(request, refusal.status, refusal.reason)
         except PlatformError as error:
-            return self._refusal(request, STATUS_OF_CAUSE[error.cause], str(error))
+            status = STATUS_OF_CAUSE[error.cause] if error.status is None else error.status
+            return self._refusal(request, status, str(error))
         except Exception as error:  # noqa: BLE001  the edge of a request: a bug met by one must not end the others
             self._log.error("request failed", reason=repr(error), remedy="please report this")
             return self._refusal(request, AesmStatus.UNEXPECTED_ERROR, "a fault in the daemon")
@@ -84,12 +96,11 @@ class Service:
         kind = messages.REQUESTS[error.request_field]
         return self._tell(kind, messages.error_response(error.request_field, error.status), error.reason)
 
-    def _refusal(self, request: messages.Request, status: AesmStatus, reason: str) -> bytes:
+    def _refusal(self, request: messages.Request, status: int, reason: str) -> bytes:
         return self._tell(type(request), messages.error_response(request.FIELD, status, request), reason)
 
     def _tell(self, kind: type[messages.Request], response: messages.Response, reason: str) -> bytes:
-        status = AesmStatus(response.error_code)
-        self._log.info("request refused", request=kind.__name__, status=f"{status.value} {status.name}", reason=reason)
+        self._log.info("request refused", request=kind.__name__, status=name_status(response.error_code), reason=reason)
         return messages.encode_response(response)
 
     # Quotes
@@ -112,6 +123,10 @@ class Service:
             )
         info = None if wanted is None else QeReportInfo(wanted)
         quoted = self.platform.quote(Report(request.report), key, info)
+        if len(quoted.quote) > request.buf_size:  # its certificates were replaced in between by longer ones
+            raise Refusal(
+                AesmStatus.PARAMETER_ERROR, f"buf_size is {request.buf_size}, the quote has {len(quoted.quote)} bytes"
+            )
         return messages.GetQuoteExResponse(
             AesmStatus.SUCCESS,
             quoted.quote.ljust(request.buf_size, b"\0"),

@@ -17,7 +17,7 @@ class QuotingTarget(NamedTuple):
     """What a client needs before it can ask for a quote.
 
     ``target_info`` names the quoting enclave: the client's report must be made for it. ``public_key_id`` is the
-    32-byte ECDSA_ID, SHA-256 over attestation key and auth data (aesm 4.4).
+    32-byte ECDSA_ID, SHA-256 over attestation key and auth data (aesm 4.4); 32 zeros while a platform can't tell it.
     """
 
     target_info: TargetInfo
@@ -29,6 +29,26 @@ class Quoted(NamedTuple):
 
     quote: bytes
     qe_report_info: QeReportInfo | None
+
+
+class PlatformLog(Protocol):
+    """Where a platform tells what no answer can: ``node.log.Log`` is one. Fields carry no key, PPID or whole quote."""
+
+    def debug(self, event: str, **fields: object) -> None:
+        """What helps while something is being looked into."""
+        ...
+
+    def info(self, event: str, **fields: object) -> None:
+        """What an operator wants to have seen."""
+        ...
+
+    def warning(self, event: str, **fields: object) -> None:
+        """What works, but not as it should."""
+        ...
+
+    def error(self, event: str, **fields: object) -> None:
+        """What does not work."""
+        ...
 
 
 class Platform(Protocol):

@@ -5,32 +5,61 @@ Each entry imports its platform when it is opened, so that a daemon carries only
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from quotehelper.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from quotehelper.platforms.platform import Platform
+    from quotehelper.platforms.platform import Platform, PlatformLog
 
 
-def _open_simulated(state: Path) -> Platform:
+class DcapFiles(NamedTuple):
+    """Which of Intel's files ``dcap`` uses; None leaves a file to the place where its package puts it.
+
+    ``library``: libsgx_dcap_ql.so.1. ``enclaves``: a directory with the signed quoting, identity and provisioning
+    enclaves. ``provider``: the quote provider library.
+    """
+
+    library: str | None = None
+    enclaves: str | None = None
+    provider: str | None = None
+
+
+class PlatformSettings(NamedTuple):
+    """Which platform, and where it finds what it needs. Plain values, as they go from process to process.
+
+    ``name``: a key of PLATFORMS. ``state``: the state directory of ``simulated``. ``dcap``: for ``dcap``.
+    ``upstream``: the other AESM service's socket, for ``upstream``; ``own_socket``: ours, which that must not be.
+    """
+
+    name: str
+    state: str = ""
+    dcap: DcapFiles = DcapFiles()
+    upstream: str = ""
+    own_socket: str = ""
+
+
+def _open_simulated(settings: PlatformSettings, _log: PlatformLog) -> Platform:
+    from pathlib import Path  # noqa: PLC0415  see the module's docstring
+
     from quotehelper.platforms.simulated.state import load  # noqa: PLC0415  see the module's docstring
 
-    return load(state)
+    return load(Path(settings.state))
 
 
-PLATFORMS: Mapping[str, Callable[[Path], Platform]] = {"simulated": _open_simulated}
-"""How to open each platform, by name, from its state directory."""
+PLATFORMS: Mapping[str, Callable[[PlatformSettings, PlatformLog], Platform]] = {"simulated": _open_simulated}
+"""How to open each platform, by name."""
 
 
-def open_platform(name: str, state: str) -> Platform:
-    """The platform called ``name``, its attestation key initialised, its state in the directory ``state``.
+def open_platform(settings: PlatformSettings, log: PlatformLog) -> Platform:
+    """The platform that ``settings`` name; what it has to tell goes to ``log``.
 
-    Raises ConfigError for an unknown name, or a state that is missing, damaged or open to others.
+    Raises ConfigError for an unknown name, and for what only the operator can mend: a state that is missing, damaged
+    or open to others, an upstream that is this daemon. What may come and go (devices, libraries, another service) is
+    looked for at the first request, and again at each until it is there.
     """
-    if name not in PLATFORMS:
-        raise ConfigError(f"There is no platform {name!r}", f"Known platforms: {', '.join(PLATFORMS)}")
-    return PLATFORMS[name](Path(state))
+    if settings.name not in PLATFORMS:
+        raise ConfigError(f"There is no platform {settings.name!r}", f"Known platforms: {', '.join(PLATFORMS)}")
+    return PLATFORMS[settings.name](settings, log)
