@@ -1,0 +1,1 @@
+"""Kubernetes around the daemon: resources and quantities, admission, the device plugin."""
