@@ -6,9 +6,9 @@
     accepted = appraise(verify(quote, collateral, roots=roots, at=now), policy)
 
 A policy is a list of rules that must all hold and, if it has alternatives, one of those, each a list of rules of its
-own. Every combination can be written that way; `all_of` and `any_of` do it. What neither the common rules nor those
-of an alternative speak of has its default there: current platforms, valid collateral, no debug enclave. Which enclave
-is wanted has no default.
+own. Every combination of policies can be written that way; `all_of` and `any_of` do it. What neither the common
+rules nor those of an alternative speak of has its default there: current platforms, valid collateral, no debug
+enclave. Which enclave is wanted has no default.
 """
 
 from __future__ import annotations
@@ -67,6 +67,10 @@ class Policy:
             if Subject.ENCLAVE not in _spoken((*rules, *alternative)):
                 raise ConfigError(f"{where} does not say which enclave is wanted", NAME_AN_ENCLAVE)
 
+    def with_rules(self, *rules: Rule) -> Policy:
+        """This policy and ``rules`` besides, in every alternative; such as this connection's report data."""
+        return Policy(*self.rules, *rules, any_of=self.any_of)
+
 
 NAME_AN_ENCLAVE = (
     "Name it by mr_enclave, or by mr_signer with isv_prod_id and minimum_isv_svn; or say insecure_any_enclave"
@@ -87,13 +91,11 @@ def appraise(verified: VerifiedQuote, policy: Policy) -> Accepted:
 
     If no alternative holds, the violations of each of them, their rules' names after ``any_of[0].`` and so on.
     """
-    anywhere = _spoken(chain(policy.rules, *policy.any_of))
-    violations = list(_judge((*policy.rules, *_defaults_but(anywhere)), verified))
-    common = _spoken(policy.rules)
-    alternatives = []
-    for number, alternative in enumerate(policy.any_of):
-        defaults = _defaults_but(common | _spoken(alternative) | (_ALL - anywhere))
-        alternatives.append(list(_judge((*alternative, *defaults), verified, f"any_of[{number}].")))
+    whole = spell_out(policy)
+    violations = list(_judge(whole.rules, verified))
+    alternatives = [
+        list(_judge(alternative, verified, f"any_of[{number}].")) for number, alternative in enumerate(whole.any_of)
+    ]
     if all(alternatives):
         violations += chain(*alternatives)
     if violations:
@@ -101,15 +103,30 @@ def appraise(verified: VerifiedQuote, policy: Policy) -> Accepted:
     return Accepted(verified, policy)
 
 
+def spell_out(policy: Policy) -> Policy:
+    """``policy`` with the defaults written down that hold in it: it wants the same."""
+    spoken = _spoken(policy.rules)
+    anywhere = spoken.union(*map(_spoken, policy.any_of))
+    return Policy(
+        *policy.rules,
+        *(rule for rule in DEFAULTS if rule.SUBJECT not in anywhere),
+        any_of=[
+            (*alternative, *(rule for rule in DEFAULTS if rule.SUBJECT in anywhere - spoken - _spoken(alternative)))
+            for alternative in policy.any_of
+        ],
+    )
+
+
 def all_of(*policies: Policy) -> Policy:
-    """The policy that wants what all of ``policies`` want. A default holds only where none of them speaks of it."""
-    rules = tuple(rule for policy in policies for rule in policy.rules)
-    with_alternatives = [policy.any_of for policy in policies if policy.any_of]
-    return Policy(*rules, any_of=(tuple(chain(*choice)) for choice in product(*with_alternatives) if choice))
+    """The policy that wants what each of ``policies`` wants, the defaults of each included."""
+    whole = [spell_out(policy) for policy in policies]
+    rules = chain(*(policy.rules for policy in whole))
+    choices = product(*(policy.any_of for policy in whole if policy.any_of))
+    return Policy(*rules, any_of=(tuple(chain(*choice)) for choice in choices if choice))
 
 
 def any_of(*policies: Policy) -> Policy:
-    """The policy that wants what any of ``policies`` wants."""
+    """The policy that wants what any of ``policies`` wants, the defaults of each included."""
     return Policy(any_of=((*policy.rules, *choice) for policy in policies for choice in policy.any_of or ((),)))
 
 
@@ -123,16 +140,9 @@ def semantics_for(policy: Policy, semantics: Semantics = STRICT) -> Semantics:
     return semantics
 
 
-_ALL = frozenset(Subject)
-
-
 def _spoken(rules: Iterable[Rule]) -> frozenset[Subject]:
     """What ``rules`` speak of."""
     return frozenset(rule.SUBJECT for rule in rules if rule.SUBJECT is not None)
-
-
-def _defaults_but(spoken: frozenset[Subject]) -> Iterator[Rule]:
-    return (rule for rule in DEFAULTS if rule.SUBJECT not in spoken)
 
 
 def _judge(rules: Iterable[Rule], verified: VerifiedQuote, prefix: str = "") -> Iterator[Violation]:

@@ -1,0 +1,248 @@
+"""The written form: parser and JSON Schema agree, and a mistake is told with its place."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import tomllib
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator, ValidationError, validators
+
+from quotehelper.documents.tcb_info import TcbStatus
+from quotehelper.errors import ConfigError
+from quotehelper.verification.policy import ALTERNATIVES_MAX, Policy
+from quotehelper.verification.policy_file import ENTRIES_MAX, SCHEMA_FILE, SIZE_MAX, parse_policy
+from quotehelper.verification.rules import (
+    AcceptedAdvisories,
+    CollateralGrace,
+    InsecureAllowDebug,
+    InsecureAnyEnclave,
+    MinimumTcbEvaluationDataNumber,
+    MrEnclave,
+    ReportData,
+    ReportDataPrefix,
+    ReportDataSha256,
+    Signer,
+    TcbStatuses,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCHEMA = json.loads((files("quotehelper.verification") / SCHEMA_FILE).read_text())
+BUILD = "ab" * 32
+EVERYTHING = f"""\
+mr_enclave = ["{BUILD}"]
+mr_signer = ["{"cd" * 32}", "{"EF" * 32}"]
+isv_prod_id = [1, 2]
+minimum_isv_svn = 3
+insecure_any_enclave = true
+report_data = "c0ffee"
+report_data_prefix = "c0"
+report_data_sha256_of = "grüße"
+tcb_statuses = ["UpToDate", "OutOfDate"]
+accepted_advisories = ["INTEL-SA-00334"]
+minimum_tcb_evaluation_data_number = 17
+collateral_grace_days = 7
+insecure_allow_debug = true
+
+[[any_of]]
+mr_enclave = ["{"00" * 32}"]
+
+[[any_of]]
+accepted_advisories = []
+"""
+
+
+def test_every_key_becomes_its_rule() -> None:
+    assert parse_policy(EVERYTHING, name="policy.toml") == Policy(
+        MrEnclave([b"\xab" * 32]),
+        Signer([b"\xcd" * 32, b"\xef" * 32], [1, 2], 3),
+        InsecureAnyEnclave(),
+        ReportData(b"\xc0\xff\xee"),
+        ReportDataPrefix(b"\xc0"),
+        ReportDataSha256("grüße".encode()),
+        TcbStatuses([TcbStatus.UP_TO_DATE, TcbStatus.OUT_OF_DATE]),
+        AcceptedAdvisories(["INTEL-SA-00334"]),
+        MinimumTcbEvaluationDataNumber(17),
+        CollateralGrace(dt.timedelta(days=7)),
+        InsecureAllowDebug(),
+        any_of=[[MrEnclave([bytes(32)])], [AcceptedAdvisories([])]],
+    )
+
+
+def test_the_example_shows_every_key_of_the_schema() -> None:
+    told = set(re.findall(r"^(\w+) = ", EVERYTHING, re.MULTILINE))
+    assert told | {"any_of"} == SCHEMA["properties"].keys()
+    assert told == SCHEMA["definitions"]["alternative"]["properties"].keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("", "1:1", "the policy is empty"),
+        ("# nothing\n", "1:1", "the policy is empty"),
+        ("tcb_statuses = ['UpToDate']", "1:1", "does not say which enclave"),
+        ("mr_enclave = ['ab']", "1:15", "32 bytes in hexadecimal"),
+        (f"mr_enclave = [\n  '{BUILD}',\n  '{BUILD[1:]}',\n]", "3:3", "32 bytes in hexadecimal"),
+        (f"mr_enclave = '{BUILD}'", "1:14", "a list of 1 to 1000 entries"),
+        ("mr_enclave = []", "1:14", "a list of 1 to 1000 entries"),
+        (f"mrenclave = ['{BUILD}']", "1:1", "Did you mean mr_enclave?"),
+        (f"mr_enclave = ['{BUILD}']\n\n[tcb]\nx = 1", "3:1", "unknown key 'tcb'"),
+        (f"mr_enclave = ['{BUILD}']\nminimum_isv_svn = 1", "2:1", "without mr_signer and isv_prod_id"),
+        (f"mr_signer = ['{BUILD}']\nisv_prod_id=[0]", "1:1", "mr_signer without minimum_isv_svn"),
+        (f"mr_signer = ['{BUILD}']\nisv_prod_id=[0, 65536]\nminimum_isv_svn=0", "2:17", "from 0 to 65535"),
+        (f"mr_signer = ['{BUILD}']\nisv_prod_id=[0]\nminimum_isv_svn=true", "3:17", "not True"),
+        ("insecure_any_enclave = false", "1:24", "true, or to be left out"),
+        ("insecure_any_enclave = true\nreport_data = ''", "2:15", "1 to 64 bytes"),
+        ("insecure_any_enclave = true\nreport_data = 'c'", "2:15", "1 to 64 bytes"),
+        ("insecure_any_enclave = true\ntcb_statuses = ['Revoked']", "2:17", "one of UpToDate, "),
+        ("insecure_any_enclave = true\naccepted_advisories = ['INTEL-SA-']", "2:24", "INTEL-SA-00334"),
+        ("insecure_any_enclave = true\ncollateral_grace_days = 366", "2:25", "from 0 to 365"),
+        ("[[any_of]]\nmr_enclave = ['ab']", "2:15", "32 bytes"),
+        ("[[any_of]]\ninsecure_any_enclave = true\n [[any_of]]\nreport_data = '00'", "3:2", "which enclave"),
+        ("insecure_any_enclave = true\n[[any_of]]", "2:1", "an alternative that is empty"),
+        ("any_of = []", "1:10", "a list of 1 to 1000"),
+        ("any_of = [1]", "1:11", "any_of: a table expected"),
+        ("any_of = [{any_of = []}]", "1:12", "unknown key 'any_of'"),
+        ("mr_enclave = [", "1:15", ""),
+        ("mr_enclave = [}", "1:15", ""),
+        ("a = 1\nb = \n", "2:5", ""),
+        ("a = 1\na = 2\n", "2:6", "Cannot overwrite"),
+        ("a = " + "9" * 5000, "1:5005", "digits"),
+        ("a = " + "[" * 5000, "1:5005", "nested too deeply"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(text: str, place: str, words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_policy(text, name="policy.toml")
+    assert refused.value.problem.startswith(f"policy.toml:{place}: ")
+    assert words in str(refused.value)
+    assert refused.value.remedy
+    assert len(str(refused.value)) < 400
+
+
+def test_lines_may_end_as_on_windows() -> None:
+    with pytest.raises(ConfigError, match=r"^p:3:3:"):
+        parse_policy("mr_enclave = [\r\n# é\r\n  'ab']\r\n", name="p")
+
+
+def test_a_text_too_long_to_be_a_policy_is_not_read() -> None:
+    with pytest.raises(ConfigError, match="at most"):
+        parse_policy("#" * (SIZE_MAX + 1), name="p")
+
+
+@given(st.text(max_size=200) | st.text("[]{}=.\"'#\n tru1a_\\", max_size=60))
+def test_any_text_is_a_policy_or_a_deliberate_error(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^p:\d+:\d+: "):
+        parse_policy(text, name="p")
+
+
+def _matches(_: Any, pattern: str, instance: object, __: object) -> Iterator[ValidationError]:  # noqa: ANN401
+    """JSON Schema's ``pattern`` with the ``$`` of ECMAScript, the end; Python's is also before a last line's end."""
+    if isinstance(instance, str) and not re.search(pattern.replace("$", r"\Z"), instance):
+        yield ValidationError(f"{instance!r} does not match")
+
+
+ORACLE = validators.extend(Draft7Validator, {"pattern": _matches})(SCHEMA)  # type: ignore[no-untyped-call]  # its types lack it
+HEX = st.sampled_from([BUILD, BUILD.upper(), BUILD[:-2], BUILD + "00", BUILD[:-1], "", "zz" * 32, BUILD + "\n", "c0"])
+ADVISORIES = st.sampled_from(
+    ["INTEL-SA-00334", "INTEL-SA-", "intel-sa-1", "X-SA-1", "INTEL-SA-1\n", "INTEL-SA-123456789"]
+)
+NUMBERS = st.one_of(
+    st.sampled_from([0, 1, -1, 365, 366, 0xFFFF, 0x1_0000, 0x7FFF_FFFF, 0x8000_0000, 2**70, 1.0, 0.5, -0.0]),
+    st.sampled_from([float("inf"), float("nan"), True, "1"]),
+)
+ODD: st.SearchStrategy[Any] = st.sampled_from(
+    [None, False, 0, "", [], {}, [[]], [None], dt.date(2026, 1, 1), dt.time(1), 1.5]
+)
+STATUSES = st.sampled_from([*(status.value for status in TcbStatus), "uptodate", 1])
+
+
+def lists(entries: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(entries, max_size=3) | st.just([1] * (ENTRIES_MAX + 1))
+
+
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "mr_enclave": lists(HEX),
+    "mr_signer": lists(HEX),
+    "isv_prod_id": lists(NUMBERS),
+    "minimum_isv_svn": NUMBERS,
+    "insecure_any_enclave": st.booleans() | NUMBERS,
+    "report_data": HEX,
+    "report_data_prefix": HEX,
+    "report_data_sha256_of": st.sampled_from(["", "x", "é" * 4096, "x" * 4097]),
+    "tcb_statuses": lists(STATUSES),
+    "accepted_advisories": lists(ADVISORIES),
+    "minimum_tcb_evaluation_data_number": NUMBERS,
+    "collateral_grace_days": NUMBERS,
+    "insecure_allow_debug": st.booleans() | NUMBERS,
+    "odd": ODD,
+}
+GOOD: dict[str, Any] = {key: value for key, value in tomllib.loads(EVERYTHING).items() if key != "any_of"}
+
+
+TOGETHER = [("mr_signer", "isv_prod_id", "minimum_isv_svn")]
+GROUPS = TOGETHER + [(key,) for key in GOOD if key not in TOGETHER[0]]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> dict[str, Any]:
+    """A table with some good keys; in one of three, one key more that may be wrong in some way, or one less."""
+    groups = draw(st.lists(st.sampled_from(GROUPS), min_size=1, max_size=4))
+    table = {key: GOOD[key] for group in groups for key in group}
+    match draw(st.integers(0, 5)):
+        case 0:
+            key = draw(st.sampled_from(sorted(VALUES)))
+            table[key] = draw(VALUES[key] | ODD)
+        case 1:
+            del table[draw(st.sampled_from(sorted(table)))]
+    return table
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> dict[str, Any]:
+    """Mostly policies."""
+    document = draw(tables())
+    if draw(st.booleans()):
+        document["any_of"] = draw(st.lists(tables(), max_size=3) | ODD)
+    return document
+
+
+def to_toml(value: object) -> str:
+    """``value`` as a TOML value; tables are inline. None, which TOML lacks, as a text."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {to_toml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(to_toml, value)) + "]"
+    if isinstance(value, (dt.date, dt.time)):
+        return value.isoformat()
+    return str(value) if isinstance(value, float) else json.dumps("none" if value is None else value)
+
+
+@settings(max_examples=1000)
+@given(documents())
+def test_the_parser_accepts_what_the_schema_accepts_and_nothing_else(document: dict[str, Any]) -> None:
+    text = "\n".join(f"{key} = {to_toml(value)}" for key, value in document.items())
+    read = tomllib.loads(text)
+    problem = None
+    try:
+        parse_policy(text, name="p")
+    except ConfigError as error:
+        problem = error
+    event("accepted" if problem is None else "refused")
+    assert ORACLE.is_valid(read) == (problem is None), problem or [error.message for error in ORACLE.iter_errors(read)]
+
+
+def test_the_schema_is_one() -> None:
+    Draft7Validator.check_schema(SCHEMA)
+
+
+def test_the_schema_accepts_no_more_alternatives_than_a_policy() -> None:
+    assert SCHEMA["properties"]["any_of"]["maxItems"] == ALTERNATIVES_MAX
