@@ -87,8 +87,8 @@ def _daemon(state: Path, socket: Path) -> Iterator[str]:
 
 def _verify(quote: bytes, collateral: Path, out: Console) -> None:
     """Show what `quotehelper verify` shows. Raises CryptoError if the quote is refused."""
+    from quotehelper.cli.outcome import judge
     from quotehelper.cli.verdict import print_in_full
-    from quotehelper.cli.verify import judge
     from quotehelper.documents.collateral import from_files
     from quotehelper.verification.roots import Roots
     from quotehelper.verification.verify import Verifier

@@ -66,7 +66,7 @@ def read_document(raw: bytes) -> Shown:
         return Shown(*read_pem(text))
     if text.startswith(b"{"):
         return Shown(*read_json(text))
-    if (unwrapped := _unwrap(text)) is not None:
+    if (unwrapped := unwrap(text)) is not None:
         return read_document(unwrapped)
     return _read_binary(raw)
 
@@ -81,7 +81,7 @@ def _read(file: Path) -> bytes:
     return raw
 
 
-def _unwrap(text: bytes) -> bytes | None:
+def unwrap(text: bytes) -> bytes | None:
     """What ``text`` is the hexadecimal or base64 form of, if it can be either."""
     compact = b"".join(text.split())
     if len(compact) < _SHORTEST or not compact.isascii():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.table import Table
+
 from quotehelper.cli.output import console, printable
 from quotehelper.documents.signed_json import write_time
 from quotehelper.documents.tcb_info import TcbStatus
-from quotehelper.errors import CollateralError
 from quotehelper.verification.roots import Origin
 from quotehelper.verification.steps import Step
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from quotehelper.cli.verify import Outcome
+    from quotehelper.cli.outcome import Outcome
     from quotehelper.verification.result import VerifiedQuote
 
 ADVICE = {
@@ -53,95 +54,122 @@ def print_outcomes(outcomes: Sequence[Outcome]) -> None:
 
 
 def print_in_full(outcome: Outcome, out: Console) -> None:
-    """Every step, the facts, the verdict."""
-    failed = outcome.error.step if outcome.error else None
-    width = len(str(len(Step)))
-    for step in Step:
-        if step is failed and outcome.error:
-            out.print(f" [red]✗ {step.number:>{width}} {step.value}: {printable(outcome.error.problem)}[/]")
-            break
-        tick = "[yellow]~[/]" if outcome.verified and step in _let_pass(outcome.verified) else "[green]✓[/]"
-        out.print(f" {tick} [dim]{step.number:>{width}}[/] {printable(step.holds)}")
-    left = len(Step) - failed.number if isinstance(failed, Step) else 0
-    if left:
-        out.print(f"   [dim]{left} further steps were not taken[/]")
+    """Every step, the facts, what to do, the verdict."""
+    out.print(_steps(outcome))
+    if left := _steps_left(outcome):
+        out.print(f"   [dim]The {left} further steps were not taken.[/]")
     out.print()
     if outcome.verified:
-        _print_facts(outcome.verified, out)
-    _print_verdict(outcome, out)
-
-
-def _let_pass(verified: VerifiedQuote) -> set[Step]:
-    """Steps that Intel's semantics don't insist on, where it makes a difference."""
-    steps = _VALIDITY if verified.collateral_expired else set()
-    return steps | ({Step.ENCLAVE_DEBUG} if verified.report.attributes.debug else set())
-
-
-_VALIDITY = {Step.PCK_VALIDITY, Step.TCB_INFO_VALIDITY, Step.QE_IDENTITY_VALIDITY}
-
-
-def _print_facts(verified: VerifiedQuote, out: Console) -> None:
-    report, supplemental = verified.report, verified.supplemental
-    expiry = write_time(supplemental.earliest_expiration_date)
-    facts = {
-        "genuine": f"yes at {write_time(verified.at)}: {_ORIGINS[verified.origin]}",
-        "TCB status": f"{verified.status.value} (platform {verified.platform.status.value}, "
-        f"quoting enclave {verified.qe.status.value})",
-        "advisories": ", ".join(map(printable, verified.advisory_ids)) or "none",
-        "collateral": f"[red]expired {expiry}[/]" if verified.collateral_expired else f"valid until {expiry}",
-        "MRENCLAVE": report.mr_enclave.hex(),
-        "MRSIGNER": report.mr_signer.hex(),
-        "product, SVN": f"{report.isv_prod_id}, {report.isv_svn}",
-        "report data": report.report_data.hex(),
-    }
-    if report.attributes.debug:
-        facts["debug"] = "[bold red]yes: its memory can be read from outside, it proves nothing[/]"
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        out.print(f"{name:<{width}}  {value}")
-
-
-def _print_verdict(outcome: Outcome, out: Console) -> None:
+        out.print(_grid(_facts(outcome.verified)))
+        out.print()
     for violation in outcome.violations.violations if outcome.violations else ():
-        out.print(f"[red]✗ policy, {printable(violation.rule)}: {printable(violation.problem)}[/]")
-    if outcome.error and outcome.error.remedy:
-        out.print(f"What to do: {printable(outcome.error.remedy)}")
-    if outcome.verified and (advice := ADVICE[outcome.verified.status]):
-        out.print(f"What to do: {advice}")
+        out.print(_grid([("[red]✗[/]", f"{printable(violation.rule)}: {printable(violation.problem)}")]))
+    if remedy := _remedy(outcome):
+        out.print(_grid([("[bold]What to do:[/]", printable(remedy))]))
+    out.print(_verdict(outcome))
+
+
+def _steps(outcome: Outcome) -> Table:
+    """Each step that was taken: a tick and what holds now; of the last the reason, if it does not."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column()
+    grid.add_column(justify="right", style="dim")
+    grid.add_column()
+    let_pass = outcome.verified.let_pass if outcome.verified else ()
+    for step in Step:
+        if outcome.error and step is outcome.error.step:
+            grid.add_row(" [red]✗[/]", str(step.number), f"[red]{step.value}: {printable(outcome.error.problem)}[/]")
+            break
+        if step in let_pass:
+            grid.add_row(" [yellow]![/]", str(step.number), f"[yellow]does not hold, let pass:[/] {step.holds}")
+        else:
+            grid.add_row(" [green]✓[/]", str(step.number), step.holds)
+    return grid
+
+
+def _steps_left(outcome: Outcome) -> int:
+    """How many steps were not taken."""
+    return len(Step) - outcome.error.step.number if outcome.error and isinstance(outcome.error.step, Step) else 0
+
+
+def _facts(verified: VerifiedQuote) -> list[tuple[str, str]]:
+    """What is known of a quote that is genuine, under the names that JSON has and `show` uses."""
+    report = verified.report
+    expiry = write_time(verified.supplemental.earliest_expiration_date)
+    levels = {"platform": verified.platform, "qe": verified.qe}
+    debug = "[bold red]yes: its memory can be read from outside, it proves nothing[/]"
+    return [
+        ("genuine", f"yes, at {write_time(verified.at)}: {_ORIGINS[verified.origin]}"),
+        ("tcb_status", f"[bold]{verified.status.value}[/]"),
+        *((name, f"{level.status.value}, TCB of {level.tcb_date.date()}") for name, level in levels.items()),
+        ("advisories", ", ".join(map(printable, verified.advisory_ids)) or "none"),
+        ("collateral", f"[red]expired {expiry}[/]" if verified.collateral_expired else f"valid until {expiry}"),
+        ("mr_enclave", report.mr_enclave.hex()),
+        ("mr_signer", report.mr_signer.hex()),
+        ("isv_prod_id", str(report.isv_prod_id)),
+        ("isv_svn", str(report.isv_svn)),
+        ("report_data", report.report_data.hex()),
+        ("debug", debug if report.attributes.debug else "no"),
+    ]
+
+
+def _grid(rows: Sequence[tuple[str, str]]) -> Table:
+    """Names and what they stand for; what is too long goes on below itself."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    return grid
+
+
+def _remedy(outcome: Outcome) -> str:
+    """What can be done about it: about a step that does not hold, or about a platform that is not good enough."""
+    if outcome.error:
+        return outcome.error.remedy
+    wanted = outcome.accepted and outcome.with_policy
+    return ADVICE[outcome.verified.status] if outcome.verified and not wanted else ""
+
+
+def _verdict(outcome: Outcome) -> str:
+    """The last line: the verdict, and why in short."""
+    if outcome.lacks_collateral:
+        return f"{_word(outcome)}: without valid collateral it must be refused"
+    if outcome.verified is None:
+        return f"{_word(outcome)}: it is not proven to be genuine"
+    if outcome.violations:
+        return f"{_word(outcome)}: it is genuine, but not what was asked for"
     if not outcome.accepted:
-        out.print(_refusal(outcome))
-    elif outcome.with_policy:
-        out.print("[bold green]accepted[/]: genuine, and what the policy wants")
-    else:
-        out.print(
-            "[bold green]accepted[/]: genuine. Without a policy nothing says that it is the enclave you expect: "
-            "compare MRENCLAVE or MRSIGNER, product, SVN and report data"
-        )
+        return f"{_word(outcome)}: it is genuine, but only a policy can accept {outcome.verified.status.value}"
+    if outcome.with_policy:
+        return f"{_word(outcome)}: it is genuine, and what the policy wants"
+    return (
+        f"{_word(outcome)}: it is genuine. [yellow]Anybody's enclave would be: without --policy nothing says that it "
+        "is the one you expect.[/]"
+    )
 
 
-def _refusal(outcome: Outcome) -> str:
-    if isinstance(outcome.error, CollateralError):
-        return "[bold yellow]can't tell[/]: without valid collateral it must be refused"
-    return "[bold red]refused[/]"
+def _word(outcome: Outcome) -> str:
+    if outcome.accepted:
+        return "[bold green]accepted[/]"
+    return "[bold yellow]can't tell[/]" if outcome.lacks_collateral else "[bold red]refused[/]"
 
 
 def _print_table(outcomes: Sequence[Outcome], out: Console) -> None:
-    from rich.table import Table
-
-    table = Table("quote", "verdict", "TCB status", "advisories", "reason", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("quote", overflow="fold", ratio=2)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("TCB status and advisories, or the reason", ratio=3)
     for outcome in outcomes:
-        verified = outcome.verified
-        reasons = [violation.problem for violation in outcome.violations.violations] if outcome.violations else []
-        reasons += [f"{outcome.error.step.value}: {outcome.error.problem}"] if outcome.error else []
-        if verified and not outcome.accepted and not reasons:
-            reasons = [ADVICE[verified.status]]
-        table.add_row(
-            printable(outcome.quote),
-            "[green]accepted[/]" if outcome.accepted else _refusal(outcome).partition(":")[0],
-            verified.status.value if verified else "",
-            str(len(verified.advisory_ids)) if verified else "",
-            printable("; ".join(reasons)),
-        )
+        table.add_row(printable(outcome.quote), _word(outcome), printable(_in_short(outcome)))
     out.print(table)
     accepted = sum(outcome.accepted for outcome in outcomes)
     out.print(f"{accepted} of {len(outcomes)} accepted")
+
+
+def _in_short(outcome: Outcome) -> str:
+    if outcome.error:
+        return f"{outcome.error.step.value}: {outcome.error.problem}"
+    if outcome.violations:
+        return "; ".join(f"{violation.rule}: {violation.problem}" for violation in outcome.violations.violations)
+    return ", ".join((outcome.verified.status.value, *outcome.verified.advisory_ids)) if outcome.verified else ""

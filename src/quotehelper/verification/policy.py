@@ -92,15 +92,22 @@ def appraise(verified: VerifiedQuote, policy: Policy) -> Accepted:
     If no alternative holds, the violations of each of them, their rules' names after ``any_of[0].`` and so on.
     """
     whole = spell_out(policy)
-    violations = list(_judge(whole.rules, verified))
+    violations = list(check(verified, whole.rules))
     alternatives = [
-        list(_judge(alternative, verified, f"any_of[{number}].")) for number, alternative in enumerate(whole.any_of)
+        list(check(verified, rules, prefix=f"any_of[{number}].")) for number, rules in enumerate(whole.any_of)
     ]
     if all(alternatives):
         violations += chain(*alternatives)
     if violations:
         raise PolicyError(tuple(violations))
     return Accepted(verified, policy)
+
+
+def check(verified: VerifiedQuote, rules: Iterable[Rule], *, prefix: str = "") -> Iterator[Violation]:
+    """What ``rules`` alone, without any default, have against ``verified``; ``prefix`` goes before their names."""
+    for rule in rules:
+        if (problem := rule.problem(verified)) is not None:
+            yield Violation(prefix + rule.NAME, problem)
 
 
 def spell_out(policy: Policy) -> Policy:
@@ -143,9 +150,3 @@ def semantics_for(policy: Policy, semantics: Semantics = STRICT) -> Semantics:
 def _spoken(rules: Iterable[Rule]) -> frozenset[Subject]:
     """What ``rules`` speak of."""
     return frozenset(rule.SUBJECT for rule in rules if rule.SUBJECT is not None)
-
-
-def _judge(rules: Iterable[Rule], verified: VerifiedQuote, prefix: str = "") -> Iterator[Violation]:
-    for rule in rules:
-        if (problem := rule.problem(verified)) is not None:
-            yield Violation(prefix + rule.NAME, problem)

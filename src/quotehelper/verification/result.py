@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from quotehelper.sgx.report import ReportBody
     from quotehelper.verification.roots import Origin
     from quotehelper.verification.semantics import Semantics
+    from quotehelper.verification.steps import Step
     from quotehelper.verification.tcb import Standing
 
 
@@ -64,7 +65,9 @@ class VerifiedQuote:
     advisory_ids: tuple[str, ...]
     """Of both levels, sorted."""
     collateral_expired: bool
-    """Something was not valid at ``at``, which only Intel's semantics let pass."""
+    """Something was not valid at ``at``, which only Intel's semantics let pass, or those of a policy with a grace."""
+    let_pass: tuple[Step, ...]
+    """The steps that did not hold, which the semantics let pass: windows of validity, and a debug enclave."""
     at: dt.datetime
     origin: Origin
     semantics: Semantics

@@ -76,9 +76,9 @@ class Verifier:
         """As the function `verify`, with what this Verifier was made of."""
         quote, report = _read(raw)
         platform = self._platform(self._chain_of(quote.certification))
-        expired = platform.validity.judge(at, self._semantics)
-        expired |= self._is_expired(self._tcb_info, platform, at)
-        expired |= self._is_expired(self._qe_identity, platform, at)
+        expired = [Step.PCK_VALIDITY] if platform.validity.judge(at, self._semantics) else []
+        expired += self._find_expired(self._tcb_info, Step.TCB_INFO_VALIDITY, platform, at)
+        expired += self._find_expired(self._qe_identity, Step.QE_IDENTITY_VALIDITY, platform, at)
         enclave = self._enclave(
             platform, quote.attestation_key, quote.qe_report.raw, quote.qe_report_signature, quote.auth_data
         )
@@ -97,8 +97,9 @@ class Verifier:
             platform=facts.platform,
             qe=facts.qe,
             advisory_ids=facts.advisory_ids,
-            collateral_expired=expired
+            collateral_expired=bool(expired)
             or (self._semantics.insecure_expired_is_flag and at >= facts.supplemental.earliest_expiration_date),
+            let_pass=(*expired, Step.ENCLAVE_DEBUG) if report.attributes.debug else tuple(expired),
             at=at,
             origin=self._roots.origin,
             semantics=self._semantics,
@@ -121,11 +122,13 @@ class Verifier:
         remedy = "On its node, give the quote provider library a working collateral service, and quote again"
         raise VerificationError(step, VerificationReason.UNSUPPORTED, problem, remedy)
 
-    def _is_expired(self, endorsement: Endorsement[_D], platform: PckPlatform, at: dt.datetime) -> bool:
-        """Whether ``endorsement`` has expired, if the semantics let that pass."""
+    def _find_expired(
+        self, endorsement: Endorsement[_D], step: Step, platform: PckPlatform, at: dt.datetime
+    ) -> list[Step]:
+        """The ``step``, if ``endorsement`` is not valid at ``at`` and the semantics let that pass."""
         if self._semantics.same_root_certificate:
             chains.check_same_root(endorsement.chain, platform.chain)
-        return endorsement.validity.judge(at, self._semantics)
+        return [step] if endorsement.validity.judge(at, self._semantics) else []
 
     @cached_property
     def _tcb_info(self) -> Endorsement[TcbInfo]:
