@@ -19,6 +19,8 @@ def test_the_demo_ends_with_a_verified_quote_and_leaves_nothing(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     text = " ".join(run_cli("demo").stdout.split())
+    assert "accepted: it is genuine, and what the policy wants" in text
+    assert "With one bit of the report data flipped it is refused: The quote's signature does not hold" in text
     assert "verified, UpToDate" in text
     assert "ended on SIGTERM" in text
     assert list(tmp_path.iterdir()) == []

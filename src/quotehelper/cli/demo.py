@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _START_S = 20.0
 _MESSAGE = b"hello from a simulated enclave"
+_SIGNER, _PRODUCT, _VERSION = b"\x51" * 32, 1, 2
+_REPORT_DATA_OFFSET = 48 + 320
+"""Of the report data in a quote: header, then the report up to there."""
 
 
 @click.command()
@@ -52,7 +55,8 @@ def command() -> None:
             from quotehelper.aesm.client import AesmClient
             from quotehelper.platforms.simulated.state import load_cpu
 
-            enclave = load_cpu(state).load(enclave_identity(b"\xe1" * 32, b"\x51" * 32, 1, 2, debug=False))
+            identity = enclave_identity(b"\xe1" * 32, _SIGNER, _PRODUCT, _VERSION, debug=False)
+            enclave = load_cpu(state).load(identity)
             report_data = hashlib.sha256(_MESSAGE).digest() + bytes(32)
             quote = quote_enclave(AesmClient(str(socket)), enclave, report_data)
             out.print("   the QE's report binds nonce and quote: nobody changed it on the way", style="dim")
@@ -61,12 +65,11 @@ def command() -> None:
         out.print("[bold]5.[/] The daemon has ended on SIGTERM, with exit code 0 and its socket removed")
         collateral = place / "collateral"
         _run("simulate", "export-collateral", "--state", str(state), "--out", str(collateral))
-        out.print(
-            "[bold]6.[/] The quote is verified, step by step, with the simulated root and the platform's collateral"
-        )
+        out.print("[bold]6.[/] A relying party verifies it, with the simulated root and the platform's collateral;")
+        out.print("   its policy wants this signer's product 1, version 2 or later, and the message's SHA-256")
         _verify(quote, collateral, out)
         status = verifier(quote, collateral)
-        out.print(f"[bold]7.[/] A second opinion, dcap-qvl with the simulated root: [green]verified[/], {status}")
+        out.print(f"[bold]8.[/] A second opinion, dcap-qvl with the simulated root: [green]verified[/], {status}")
         seconds = time.monotonic() - started
         out.print(f"Done in {seconds:.1f} s; nothing is left behind.")
 
@@ -86,19 +89,29 @@ def _daemon(state: Path, socket: Path) -> Iterator[str]:
 
 
 def _verify(quote: bytes, collateral: Path, out: Console) -> None:
-    """Show what `quotehelper verify` shows. Raises CryptoError if the quote is refused."""
+    """Show what `quotehelper verify` shows, of the quote and of a forgery. Raises CryptoError for a wrong verdict."""
     from quotehelper.cli.outcome import judge
     from quotehelper.cli.verdict import print_in_full
     from quotehelper.documents.collateral import from_files
+    from quotehelper.verification.policy import Policy
     from quotehelper.verification.roots import Roots
+    from quotehelper.verification.rules import ReportDataSha256, Signer
     from quotehelper.verification.verify import Verifier
 
     files = {file.name: file.read_bytes() for file in (collateral / "case").iterdir()}
     roots = Roots.insecure_simulated((collateral / "root.pem").read_bytes())
-    outcome = judge("quote", quote, Verifier(from_files(files), roots=roots), dt.datetime.now(dt.UTC))
+    verifier, now = Verifier(from_files(files), roots=roots), dt.datetime.now(dt.UTC)
+    policy = Policy(Signer([_SIGNER], [_PRODUCT], _VERSION), ReportDataSha256(_MESSAGE))
+    outcome = judge("quote", quote, verifier, now, policy)
     print_in_full(outcome, out)
     if not outcome.accepted:
         raise CryptoError("the quote is not accepted")
+    forgery = bytearray(quote)
+    forgery[_REPORT_DATA_OFFSET] ^= 1
+    forged = judge("forgery", bytes(forgery), verifier, now, policy)
+    if forged.error is None:
+        raise CryptoError("a forged quote is accepted")
+    out.print(f"[bold]7.[/] With one bit of the report data flipped it is [red]refused[/]: {forged.error.problem}")
 
 
 def _ready_line(process: subprocess.Popen[str]) -> str:

@@ -37,9 +37,9 @@ ADVICE = {
 """What a status asks of whom. Complete: a test compares it with the statuses."""
 
 _ORIGINS = {
-    Origin.INTEL: "Intel stands for it",
-    Origin.SIMULATED: "[yellow]a simulated platform's authority stands for it: it proves no hardware[/]",
-    Origin.PRIVATE: "[yellow]a private root stands for it, not Intel's[/]",
+    Origin.INTEL: "by Intel's root",
+    Origin.SIMULATED: "[yellow]by the root of a simulated platform, which proves no hardware[/]",
+    Origin.PRIVATE: "[yellow]by a private root, not Intel's[/]",
 }
 
 
@@ -99,7 +99,7 @@ def _facts(verified: VerifiedQuote) -> list[tuple[str, str]]:
     levels = {"platform": verified.platform, "qe": verified.qe}
     debug = "[bold red]yes: its memory can be read from outside, it proves nothing[/]"
     return [
-        ("genuine", f"yes, at {write_time(verified.at)}: {_ORIGINS[verified.origin]}"),
+        ("genuine", f"yes, at {write_time(verified.at)}, {_ORIGINS[verified.origin]}"),
         ("tcb_status", f"[bold]{verified.status.value}[/]"),
         *((name, f"{level.status.value}, TCB of {level.tcb_date.date()}") for name, level in levels.items()),
         ("advisories", ", ".join(map(printable, verified.advisory_ids)) or "none"),
