@@ -152,6 +152,11 @@ def test_an_out_of_date_platform_is_told_to_be_updated() -> None:
     assert "What to do: Microcode, BIOS" in run_cli("verify", *options(OUT_OF_DATE), check=False).stdout
 
 
+@pytest.mark.parametrize("at", ["1750377600", "2025-06-20", "20250620", "2025-06-20T02:00:00+02:00"])
+def test_a_time_may_be_written_in_several_ways(at: str) -> None:
+    assert told(*options(CURRENT), "--at", at)["at"] == "2025-06-20T00:00:00Z"
+
+
 @pytest.mark.parametrize("field", ["root_ca_crl.der", "tcb_info.json", "qe_identity_issuer_chain.pem"])
 def test_a_bundle_that_lacks_a_document_can_not_tell(field: str, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
@@ -259,6 +264,7 @@ def test_report_data_can_be_the_hash_of_a_file(tmp_path: Path) -> None:
     [
         (["--at", "yesterday"], "2026-01-31T23:59:59Z"),
         (["--at", "0001-01-01T00:00:00+14:00"], "is no time"),
+        (["--at", "9" * 30], "is no time"),
         (["--bundle", "/nowhere"], "does not exist"),
         (["--bundle", "EMPTY"], "none of the files of a bundle"),
         (["--bundle", "NOISE"], "QuoteCollateralV3"),

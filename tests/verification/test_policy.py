@@ -341,6 +341,7 @@ def test_combining_nothing_is_refused() -> None:
         lambda: ReportDataPrefix(bytes(65)),
         lambda: TcbStatuses([]),
         lambda: TcbStatuses([TcbStatus.REVOKED]),
+        lambda: AcceptedAdvisories("INTEL-SA-00334"),
         lambda: MinimumTcbEvaluationDataNumber(-1),
         lambda: CollateralGrace(-DAY),
         lambda: CollateralGrace(366 * DAY),

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 1000
 """Columns where there is no terminal: a line is never broken in a pipe."""
 
+DEBUG_WARNING = "[bold red]yes: its memory can be read from outside, it proves nothing[/]"
+"""What people are told of a debug enclave, wherever."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 
 

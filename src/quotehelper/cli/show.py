@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from quotehelper.cli.describe import TITLE
-from quotehelper.cli.output import console, json_option, print_json, printable
+from quotehelper.cli.output import DEBUG_WARNING, console, json_option, print_json, printable
 from quotehelper.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _is_void(name: str, value: Any) -> bool:  # noqa: ANN401  any fact
 
 def _value(name: str, value: Any) -> str:  # noqa: ANN401  any fact
     if name == "debug" and value:
-        return "[bold red]yes: its memory can be read from outside, it proves nothing[/]"
+        return DEBUG_WARNING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from quotehelper.cli.output import console, printable
+from quotehelper.cli.output import DEBUG_WARNING, console, printable
 from quotehelper.documents.signed_json import write_time
 from quotehelper.documents.tcb_info import TcbStatus
 from quotehelper.verification.roots import Origin
@@ -97,7 +97,6 @@ def _facts(verified: VerifiedQuote) -> list[tuple[str, str]]:
     report = verified.report
     expiry = write_time(verified.supplemental.earliest_expiration_date)
     levels = {"platform": verified.platform, "qe": verified.qe}
-    debug = "[bold red]yes: its memory can be read from outside, it proves nothing[/]"
     return [
         ("genuine", f"yes, at {write_time(verified.at)}, {_ORIGINS[verified.origin]}"),
         ("tcb_status", f"[bold]{verified.status.value}[/]"),
@@ -109,7 +108,7 @@ def _facts(verified: VerifiedQuote) -> list[tuple[str, str]]:
         ("isv_prod_id", str(report.isv_prod_id)),
         ("isv_svn", str(report.isv_svn)),
         ("report_data", report.report_data.hex()),
-        ("debug", debug if report.attributes.debug else "no"),
+        ("debug", DEBUG_WARNING if report.attributes.debug else "no"),
     ]
 
 

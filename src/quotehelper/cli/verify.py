@@ -27,6 +27,10 @@ _SIZE_LIMIT = 8 << 20
 """Bytes of a file that are read; a bundle in one file has less."""
 
 
+_DATE_DIGITS = 8
+"""Of a date written without hyphens; longer numbers are seconds."""
+
+
 class _Time(click.ParamType[dt.datetime]):
     """A moment as documents have it."""
 
@@ -39,10 +43,12 @@ class _Time(click.ParamType[dt.datetime]):
         if isinstance(value, dt.datetime):
             return value
         try:
+            if value.isdecimal() and len(value) > _DATE_DIGITS:
+                return dt.datetime.fromtimestamp(int(value), dt.UTC)
             moment = dt.datetime.fromisoformat(value)
             return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no time; write it as 2026-01-31T23:59:59Z", param, ctx)
+        except (ValueError, OverflowError, OSError):
+            self.fail(f"{value!r} is no time; write it as 2026-01-31T23:59:59Z, or in seconds since 1970", param, ctx)
 
 
 def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001  click's signature

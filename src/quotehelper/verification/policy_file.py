@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SIZE_MAX = 1 << 20
 """Characters of a policy: a thousand alternatives with some enclaves each."""
+DOTS_MAX = 5000
+"""Of a policy: its keys have none, and reading a key takes time with the square of its dots."""
 ENTRIES_MAX = 1000
 """Of one list."""
 TEXT_MAX = 4096
@@ -37,7 +39,7 @@ _ANY_OF = "any_of"
 _SIGNER = ("mr_signer", "isv_prod_id", "minimum_isv_svn")
 _SEE = "See docs/policy.md"
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})+")
-_ADVISORY = re.compile(r"[A-Z]{1,16}-SA-[0-9]{1,8}")
+_ADVISORY = re.compile(r"[A-Z0-9]+(?:-[A-Z0-9]+)+")
 _STATUSES = {status.value: status for status in TcbStatus if status is not TcbStatus.REVOKED}
 _TOGETHER = (
     "Say all three: a signer's other products and its versions with known holes are signed by the same key; "
@@ -80,9 +82,7 @@ class _Value:
     def refuse(self, expected: str) -> NoReturn:
         """Raise _Wrong: it is not what was ``expected``."""
         key = next(name for name in reversed(self.path) if isinstance(name, str))
-        what = repr(self.value) if isinstance(self.value, (str, int, float)) else f"a {type(self.value).__name__}"
-        what = what if len(what) <= _SHOWN else what[:_SHOWN] + "…"
-        raise _Wrong(self.path, f"{key}: {expected} expected, not {what}")
+        raise _Wrong(self.path, f"{key}: {expected} expected, not {_show(self.value)}")
 
     def entries(self, least: int = 1) -> list[_Value]:
         """The entries of a list of ``least`` to 1000."""
@@ -119,7 +119,18 @@ class _Value:
         return True
 
 
+def _show(value: object) -> str:
+    """What ``value`` is, in a few words."""
+    if isinstance(value, (str, int, float)):
+        shown = repr(value)
+        return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"
+    if isinstance(value, list):
+        return f"one of {len(value)}"
+    return "a table" if isinstance(value, dict) else "a date or time"
+
+
 _SHOWN = 80
+_ADVISORY_MAX = 64
 _ANYTHING = re.compile(r"[\s\S]*")
 
 
@@ -139,7 +150,7 @@ def _status(value: _Value) -> TcbStatus:
 
 
 def _advisory(value: _Value) -> str:
-    return value.text("an advisory such as INTEL-SA-00334", _ADVISORY, 32)
+    return value.text("an advisory such as INTEL-SA-00334", _ADVISORY, _ADVISORY_MAX)
 
 
 _READ: Mapping[str, Callable[[_Value], Any]] = {
@@ -180,6 +191,8 @@ _MAKE: Mapping[str, Callable[[Mapping[str, Any]], rules.Rule]] = {
 def _load(text: str, name: str) -> dict[str, Any]:
     if len(text) > SIZE_MAX:
         raise ConfigError(f"{name}: {len(text)} characters, at most {SIZE_MAX} are read", "Is it a policy?")
+    if text.count(".") > DOTS_MAX:
+        raise ConfigError(f"{name}: more than {DOTS_MAX} dots, which no policy needs", "Is it a policy?")
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:

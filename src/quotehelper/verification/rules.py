@@ -193,6 +193,8 @@ class AcceptedAdvisories(Rule):
     values: Collection[str]
 
     def __post_init__(self) -> None:
+        if isinstance(self.values, str):
+            raise ConfigError(f"{self.NAME}: one text given, a list of them expected", _SEE)
         object.__setattr__(self, "values", frozenset(self.values))
 
     def problem(self, verified: VerifiedQuote) -> str | None:
