@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import Daemon, run_cli
+from dcap_libraries import DcapLibraries, compile_libraries, find_compiler
+from harness import Daemon, WrittenLog, run_cli
+from simulated_enclaves import VARIABLE, SimulatedEnclaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +50,32 @@ def daemon(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Da
         running.wait_for(" ready ")
         yield running
         assert running.process.poll() is None, running.lines
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[WrittenLog]:
+    """A log whose events can be read."""
+    written = WrittenLog(tmp_path / "log")
+    yield written
+    written.close()
+
+
+@pytest.fixture(scope="session")
+def dcap_libraries(tmp_path_factory: pytest.TempPathFactory, no_interop_tool: Callable[[str], None]) -> DcapLibraries:
+    """The test double of Intel's quoting libraries, compiled."""
+    compiler = find_compiler()
+    if compiler is None:
+        no_interop_tool("a C compiler (cc)")
+        raise AssertionError
+    return compile_libraries(compiler, tmp_path_factory.mktemp("dcap"))
+
+
+@pytest.fixture
+def simulated_enclaves(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedEnclaves]:
+    """The enclaves behind that double, those of the shared simulated platform; libraries in this process find them."""
+    with SimulatedEnclaves(state, tmp_path / "enclaves.socket") as enclaves:
+        monkeypatch.setenv(VARIABLE, str(enclaves.path))
+        yield enclaves
 
 
 @pytest.fixture(scope="session")

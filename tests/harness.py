@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import signal
 import socket
@@ -9,7 +11,9 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from quotehelper.node.log import Level, Log, LogFormat, LogSettings
 
 if TYPE_CHECKING:
     from typing import Self
@@ -103,6 +107,24 @@ class Daemon:
         self._reader.join(DEADLINE_S)
         assert self.process.stderr is not None
         self.process.stderr.close()
+
+
+class WrittenLog(Log):
+    """A log into the file ``path`` that can be read: ``events``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+        super().__init__(LogSettings(Level.DEBUG, LogFormat.JSON), self._file)
+
+    def events(self, name: str = "") -> list[dict[str, Any]]:
+        """Every event so far, or those called ``name``."""
+        events = [json.loads(line) for line in self._path.read_text().splitlines()]
+        return [event for event in events if name in {"", event["event"]}]
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
 
 
 def receive_frame(client: socket.socket) -> bytes:

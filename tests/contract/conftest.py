@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from quotehelper.platforms.simulated.cpu import Cpu, EnclaveIdentity, Fuses
-from quotehelper.platforms.simulated.enclaves import Pce, Qe3, Tcb, pce_identity, qe3_identity
-from quotehelper.platforms.simulated.platform import SimulatedPlatform
-from quotehelper.sgx.quote import CertificationData, CertificationType
+from quotehelper.platforms.dcap.files import DcapFiles
+from quotehelper.platforms.registry import PLATFORMS, PlatformSettings, open_platform
+from quotehelper.platforms.simulated.cpu import EnclaveIdentity
+from quotehelper.platforms.simulated.state import load_cpu
 from quotehelper.sgx.report import AttributeFlags, Attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from dcap_libraries import DcapLibraries
+    from harness import Daemon, WrittenLog
     from quotehelper.platforms.platform import Platform
     from quotehelper.sgx.report import Report, TargetInfo
 
@@ -28,16 +31,24 @@ class Subject(NamedTuple):
     verify_report: Callable[[Report], bool]
 
 
-def simulated() -> Subject:
-    cpu = Cpu(Fuses.from_secret(bytes(range(32))), bytes([3] * 16))
-    chain = CertificationData(CertificationType.PCK_CHAIN, b"-----BEGIN CERTIFICATE-----\n" * 100 + b"\0")
-    qe = Qe3(cpu, qe3_identity(), Pce(cpu, pce_identity()), Tcb(cpu.cpu_svn, 13), chain)
+@pytest.fixture(params=PLATFORMS)
+def platform_settings(request: pytest.FixtureRequest, state: Path, tmp_path: Path) -> PlatformSettings:
+    """Each platform, over the same simulated processor."""
+    if request.param == "dcap":
+        libraries: DcapLibraries = request.getfixturevalue("dcap_libraries")
+        request.getfixturevalue("simulated_enclaves")
+        files = DcapFiles(str(libraries.quoting), provider=str(libraries.intel_provider))
+        return PlatformSettings("dcap", dcap=files)
+    if request.param == "upstream":
+        other: Daemon = request.getfixturevalue("daemon")
+        return PlatformSettings("upstream", upstream=str(other.path), own_socket=str(tmp_path / "own.socket"))
+    return PlatformSettings("simulated", str(state))
+
+
+@pytest.fixture
+def subject(platform_settings: PlatformSettings, state: Path, log: WrittenLog) -> Iterator[Subject]:
+    cpu = load_cpu(state)
     app = cpu.load(EnclaveIdentity(b"\xaa" * 32, b"\xbb" * 32, Attributes.build(flags=AttributeFlags.INIT, xfrm=3)))
-    return Subject(SimulatedPlatform(qe), app.target, app.report, app.verify_report)
-
-
-@pytest.fixture(params=[simulated], ids=lambda make: make.__name__)
-def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
-    made: Subject = request.param()
-    yield made
-    made.platform.close()
+    platform = open_platform(platform_settings, log)
+    yield Subject(platform, app.target, app.report, app.verify_report)
+    platform.close()

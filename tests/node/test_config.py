@@ -11,7 +11,7 @@ from quotehelper.aesm.transport import SOCKET_PATH
 from quotehelper.errors import ConfigError
 from quotehelper.node.config import Limits, Settings, SocketSettings, decode_settings, encode_settings
 from quotehelper.node.log import Level, LogFormat
-from quotehelper.platforms.registry import DcapFiles
+from quotehelper.platforms.dcap.files import DcapFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from quotehelper.aesm.transport import SOCKET_PATH
 from quotehelper.errors import ConfigError
 from quotehelper.node.log import Level, LogFormat, LogSettings
-from quotehelper.platforms.registry import DcapFiles, PlatformSettings
+from quotehelper.platforms.dcap.files import DcapFiles
+from quotehelper.platforms.registry import PlatformSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,23 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from quotehelper.errors import ConfigError
+from quotehelper.platforms.dcap.files import DcapFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from quotehelper.platforms.platform import Platform, PlatformLog
-
-
-class DcapFiles(NamedTuple):
-    """Which of Intel's files ``dcap`` uses; None leaves a file to the place where its package puts it.
-
-    ``library``: libsgx_dcap_ql.so.1. ``enclaves``: a directory with the signed quoting, identity and provisioning
-    enclaves. ``provider``: the quote provider library.
-    """
-
-    library: str | None = None
-    enclaves: str | None = None
-    provider: str | None = None
 
 
 class PlatformSettings(NamedTuple):
@@ -49,7 +38,23 @@ def _open_simulated(settings: PlatformSettings, _log: PlatformLog) -> Platform:
     return load(Path(settings.state))
 
 
-PLATFORMS: Mapping[str, Callable[[PlatformSettings, PlatformLog], Platform]] = {"simulated": _open_simulated}
+def _open_dcap(settings: PlatformSettings, log: PlatformLog) -> Platform:
+    from quotehelper.platforms.dcap.platform import DcapPlatform  # noqa: PLC0415  see the module's docstring
+
+    return DcapPlatform(settings.dcap, log)
+
+
+def _open_upstream(settings: PlatformSettings, log: PlatformLog) -> Platform:
+    from quotehelper.platforms.upstream import open_upstream  # noqa: PLC0415  see the module's docstring
+
+    return open_upstream(settings.upstream, settings.own_socket, log)
+
+
+PLATFORMS: Mapping[str, Callable[[PlatformSettings, PlatformLog], Platform]] = {
+    "dcap": _open_dcap,
+    "upstream": _open_upstream,
+    "simulated": _open_simulated,
+}
 """How to open each platform, by name."""
 
 
