@@ -183,11 +183,10 @@ class SimulatedEnclaves:
         return (SUCCESS if payload == bytes(4) else 0xE00C), b""
 
     def _path(self, process: _Process, payload: bytes) -> tuple[int, bytes]:
-        if process.key is not None:
-            return 0xE001, b""
         path = payload[4:].decode()
-        process.paths[int.from_bytes(payload[:4], "little")] = path
         self.paths_set.append(path)
+        if process.key is None:  # later it is taken, and does nothing: the enclaves are loaded
+            process.paths[int.from_bytes(payload[:4], "little")] = path
         return SUCCESS, b""
 
     def _init(self, process: _Process, payload: bytes) -> tuple[int, bytes]:

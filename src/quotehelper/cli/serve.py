@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 import click
 
 from quotehelper.aesm.transport import SOCKET_PATH
+from quotehelper.errors import ConfigError
 from quotehelper.node.config import Settings, SocketSettings, encode_settings
 from quotehelper.node.log import Level, LogFormat
+from quotehelper.platforms.dcap.files import DcapFiles
 from quotehelper.platforms.registry import PLATFORMS
 
 if TYPE_CHECKING:
     from typing import NoReturn
 
 _PERMISSIONS = 0o777
+_AUTO = "auto"
 
 
 class _Mode(click.ParamType[int]):
@@ -51,17 +54,44 @@ class _GroupName(click.ParamType[int]):
             self.fail(f"there is no group {value!r}", param, ctx)
 
 
+def _choose_platform(dcap: DcapFiles) -> str:
+    """``dcap``. Raises ConfigError with all that is in its way: a simulated platform is never taken for a real one."""
+    from quotehelper.platforms.hardware import obstacles, read_hardware
+
+    found = obstacles(read_hardware(library=dcap.library, provider=dcap.provider))
+    if not found:
+        return "dcap"
+    raise ConfigError(
+        f"SGX can't be used here: {'; '.join(obstacle.problem for obstacle in found)}",
+        f"{found[0].remedy}. Or say who is to quote: --platform dcap to go on and wait until it can, --platform "
+        "upstream --upstream PATH, or --platform simulated --state DIRECTORY, whose quotes prove nothing",
+    )
+
+
 @click.command()
 @click.option(
-    "--platform", type=click.Choice(list(PLATFORMS)), required=True, show_envvar=True, help="Who makes the quotes."
+    "--platform",
+    type=click.Choice([*PLATFORMS, _AUTO]),
+    default=_AUTO,
+    show_envvar=True,
+    help="Who makes the quotes: Intel's library here, another AESM service, or a simulation; auto: Intel's library.",
 )
 @click.option(
     "--state",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
     show_envvar=True,
-    help="The platform's state directory; `quotehelper simulate init` makes one.",
+    help="simulated: its state directory; `quotehelper simulate init` makes one.",
 )
+@click.option(
+    "--upstream", default="", metavar="PATH", show_envvar=True, help="upstream: the other AESM service's socket."
+)
+@click.option(
+    "--dcap-library", metavar="PATH", show_envvar=True, help="dcap: libsgx_dcap_ql.so.1, if not where the loader looks."
+)
+@click.option(
+    "--dcap-enclaves", metavar="PATH", show_envvar=True, help="dcap: directory of the signed QE3, PCE and ID enclave."
+)
+@click.option("--dcap-provider", metavar="PATH", show_envvar=True, help="dcap: the quote provider library.")
 @click.option("--socket", default=SOCKET_PATH, show_envvar=True, help="Where clients connect.")
 @click.option("--socket-mode", type=_Mode(), default="666", show_envvar=True, help="Who may connect: permission bits.")
 @click.option("--socket-group", type=_GroupName(), show_envvar=True, help="Group of the socket.")
@@ -87,7 +117,11 @@ class _GroupName(click.ParamType[int]):
 def command(  # noqa: PLR0913  one argument an option
     *,
     platform: str,
-    state: Path,
+    state: Path | None,
+    upstream: str,
+    dcap_library: str | None,
+    dcap_enclaves: str | None,
+    dcap_provider: str | None,
     socket: str,
     socket_mode: int,
     socket_group: int | None,
@@ -102,9 +136,16 @@ def command(  # noqa: PLR0913  one argument an option
     Runs in the foreground and logs to standard error; says "ready" when it serves. SIGTERM ends it once what is in
     flight is answered; SIGHUP reads configuration and state anew while it goes on serving.
     """
+    dcap = DcapFiles(dcap_library, dcap_enclaves, dcap_provider)
+    if platform == "simulated" and state is None:
+        raise click.UsageError(
+            "--platform simulated needs --state; `quotehelper simulate init --state DIRECTORY` makes it"
+        )
     settings = Settings(
-        platform=platform,
-        state=str(state),
+        platform=_choose_platform(dcap) if platform == _AUTO else platform,
+        state="" if state is None else str(state),
+        dcap=dcap,
+        upstream=upstream,
         socket=SocketSettings(socket, socket_mode, socket_group, abstract_socket),
         processes=processes,
         config_file=None if config is None else str(config),

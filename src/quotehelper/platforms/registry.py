@@ -39,9 +39,9 @@ def _open_simulated(settings: PlatformSettings, _log: PlatformLog) -> Platform:
 
 
 def _open_dcap(settings: PlatformSettings, log: PlatformLog) -> Platform:
-    from quotehelper.platforms.dcap.platform import DcapPlatform  # noqa: PLC0415  see the module's docstring
+    from quotehelper.platforms.dcap.platform import open_dcap  # noqa: PLC0415  see the module's docstring
 
-    return DcapPlatform(settings.dcap, log)
+    return open_dcap(settings.dcap, log)
 
 
 def _open_upstream(settings: PlatformSettings, log: PlatformLog) -> Platform:

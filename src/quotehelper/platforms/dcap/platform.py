@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from quotehelper.errors import DecodeError, PlatformCause, PlatformError
 from quotehelper.platforms.dcap.library import QuotingLibrary
 from quotehelper.platforms.dcap.provider import Provider, find_provider, turn_log
+from quotehelper.platforms.hardware import obstacles, read_hardware
 from quotehelper.platforms.platform import Quoted, QuotingTarget
 from quotehelper.sgx.key_id import QE3_KEY_ID, AttestationKeyId, QeReportInfo
 from quotehelper.sgx.quote import CertificationType, read_quote
@@ -31,6 +32,13 @@ UNCERTIFIED_SIZE = 1456
 
 _MENDED_BY_INIT = {PlatformCause.KEY_NOT_INITIALIZED, PlatformCause.ENCLAVE_LOST}
 _UNKNOWN_KEY_ID = bytes(32)
+
+
+def open_dcap(files: DcapFiles, log: PlatformLog) -> DcapPlatform:
+    """The platform; what stands in the way of its quotes now, if anything, goes to ``log``. Never raises."""
+    for problem, remedy in obstacles(read_hardware(library=files.library, provider=files.provider)):
+        log.warning("SGX not usable", problem=problem, remedy=remedy, consequence="looked for again at each request")
+    return DcapPlatform(files, log)
 
 
 class DcapPlatform:
