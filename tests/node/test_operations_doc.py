@@ -62,12 +62,17 @@ def test_every_option_of_serve_has_a_row() -> None:
 
 
 def test_every_log_event_has_a_row_with_its_level() -> None:
-    source = "\n".join(path.read_text() for path in (ROOT / "src/quotehelper/node").glob("*.py"))
+    rooms = (ROOT / "src/quotehelper" / room for room in ("node", "platforms"))
+    source = "\n".join(path.read_text() for room in rooms for path in room.rglob("*.py"))
     events = {
         (event, level) for level, event in re.findall(r"log\.(debug|info|warning|error)\(\s*\"([^\"]+)\"", source)
     }
     documented = {(row[0], row[1]) for row in rows(OPERATIONS, "event")}
-    assert documented == events | {("ready", "info, always written"), ("lines left out", "warning")}
+    assert documented == events | {
+        ("ready", "info, always written"),
+        ("lines left out", "warning"),
+        ("quote provider says", "debug, info or warning"),
+    }
 
 
 def test_every_cause_has_a_status_and_a_row() -> None:
