@@ -37,11 +37,12 @@ if TYPE_CHECKING:
 _SERVE_ALONE = """
 import os, socket
 from quotehelper.node.config import Settings
+from quotehelper.node.leash import Leash
 from quotehelper.node.log import Log, LogSettings
 from quotehelper.node.process import serve
-listener, lifeline, ready, state = {arguments}
+listener, leash, state = {arguments}
 settings, sockets = Settings("simulated", state), [socket.socket(fileno=listener)]
-serve(settings, sockets, Log(LogSettings()), lifeline=lifeline, ready=ready)
+serve(settings, sockets, Log(LogSettings()), Leash(socket.socket(fileno=leash)))
 """
 """A serving process without its supervisor, on descriptors that it inherits."""
 
@@ -131,20 +132,18 @@ def _start_interpreter() -> None:
 def _start_serving(plan: Plan) -> float:
     """A client has already asked when the process begins: seconds until it has its quote."""
     with _listening() as (path, listener), socket.socket(socket.AF_UNIX) as client:
-        lifeline, lifeline_in = os.pipe()
-        ready, ready_in = os.pipe()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         client.connect(path)
         client.sendall(plan.frames["quote"])
-        inherited = (listener.fileno(), lifeline, ready_in)
+        inherited = (listener.fileno(), theirs.fileno())
         program = _SERVE_ALONE.format(arguments=repr((*inherited, str(plan.state))))
         begin = time.perf_counter()
         process = subprocess.Popen([sys.executable, "-c", program], pass_fds=inherited, stderr=subprocess.DEVNULL)
         receive_frame(client)
         seconds = time.perf_counter() - begin
-        os.close(lifeline_in)
+        ours.close()
         end(process)
-        for fd in (lifeline, ready, ready_in):
-            os.close(fd)
+        theirs.close()
         return seconds
 
 

@@ -93,6 +93,10 @@ def test_any_bytes_in_the_file_give_settings_or_a_config_error(tmp_path: Path, r
         st.none() | st.sampled_from(LogFormat),
         st.builds(DcapFiles, *[st.none() | st.text()] * 3),
         st.text(),
+        st.none() | st.integers(1, 0xFFFF),
+        st.none() | st.text(),
+        st.booleans(),
+        st.none() | st.text(),
     )
 )
 def test_settings_survive_the_way_to_the_daemon(given_settings: Settings) -> None:

@@ -17,16 +17,17 @@ import pytest
 import frames
 from harness import DEADLINE_S, Daemon, receive_frame
 from quotehelper.node.config import Limits
+from quotehelper.node.leash import make_leash
 from quotehelper.node.log import Log, LogSettings
 from quotehelper.node.service import Service
-from quotehelper.node.serving import ServingLoop
+from quotehelper.node.serving import Reins, ServingLoop
 from quotehelper.platforms.simulated.cpu import EnclaveIdentity
 from quotehelper.platforms.simulated.state import load, load_cpu
 from quotehelper.sgx.key_id import QE3_KEY_ID
 from quotehelper.sgx.report import Attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from quotehelper.platforms.platform import Platform, Quoted, QuotingTarget
     from quotehelper.sgx.key_id import AttestationKeyId, QeReportInfo
@@ -146,6 +147,9 @@ class OddPlatform:
         self.go.get(timeout=DEADLINE_S)
         return self._platform.quote(report, key, qe_report_info)
 
+    def reopening(self) -> Mapping[str, str | int]:
+        return self._platform.reopening()
+
     def close(self) -> None:
         self._platform.close()
 
@@ -169,7 +173,7 @@ def loop(state: Path, tmp_path: Path) -> Iterator[Loop]:
     """A serving loop over an odd platform, with a small quote deadline."""
     path = str(tmp_path / "odd.socket")
     wakeup, wakeup_in = os.pipe2(os.O_NONBLOCK)
-    lifeline, lifeline_in = os.pipe()
+    supervisors, leash = make_leash()
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(path)
     listening.listen(64)
@@ -178,14 +182,16 @@ def loop(state: Path, tmp_path: Path) -> Iterator[Loop]:
     platform = OddPlatform(load(state))
     log = Log(LogSettings(), written)
     service = Service(platform, Limits(quote_s=QUOTE_S), log)
-    serving = ServingLoop([listening], service, log, wakeup=wakeup, lifeline=lifeline, reload=lambda: None)
+    serving = ServingLoop([listening], service, log, Reins(wakeup, leash, lambda: None))
     thread = threading.Thread(target=serving.run)
     thread.start()
     yield Loop(path, platform, tmp_path / "log")
     os.write(wakeup_in, bytes([signal.SIGTERM]))
     thread.join(DEADLINE_S)
     assert not thread.is_alive()
-    for fd in (wakeup, wakeup_in, lifeline, lifeline_in, written):
+    for end in (supervisors, leash):
+        end.close()
+    for fd in (wakeup, wakeup_in, written):
         os.close(fd)
 
 

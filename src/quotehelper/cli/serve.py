@@ -92,6 +92,12 @@ def _choose_platform(dcap: DcapFiles) -> str:
     "--dcap-enclaves", metavar="PATH", show_envvar=True, help="dcap: directory of the signed QE3, PCE and ID enclave."
 )
 @click.option("--dcap-provider", metavar="PATH", show_envvar=True, help="dcap: the quote provider library.")
+@click.option(
+    "--qe-isv-svn",
+    type=click.IntRange(1, 0xFFFF),
+    show_envvar=True,
+    help="Simulated platform: run this version of the quoting enclave.  [default: the state's]",
+)
 @click.option("--socket", default=SOCKET_PATH, show_envvar=True, help="Where clients connect.")
 @click.option("--socket-mode", type=_Mode(), default="666", show_envvar=True, help="Who may connect: permission bits.")
 @click.option("--socket-group", type=_GroupName(), show_envvar=True, help="Group of the socket.")
@@ -101,7 +107,26 @@ def _choose_platform(dcap: DcapFiles) -> str:
     show_default="bound with the default path and a mode open to all",
     help="Whether to bind the abstract name that Gramine tries first.",
 )
-@click.option("--processes", type=click.IntRange(1, 64), default=1, show_envvar=True, help="Serving processes.")
+@click.option(
+    "--private-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    show_envvar=True,
+    help="Directory, mode 0700, where instances on this machine meet; never give it to workloads.",
+)
+@click.option(
+    "--take-over",
+    is_flag=True,
+    show_envvar=True,
+    help="Prove this instance first, then relieve the one that serves: no client notices. Needs --private-dir.",
+)
+@click.option(
+    "--instance",
+    show_envvar=True,
+    help="Name of this instance that outlasts restarts, such as its pod's UID.  [default: boot and start time]",
+)
+@click.option(
+    "--processes", "--workers", type=click.IntRange(1, 64), default=1, show_envvar=True, help="Serving processes."
+)
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -122,10 +147,14 @@ def command(  # noqa: PLR0913  one argument an option
     dcap_library: str | None,
     dcap_enclaves: str | None,
     dcap_provider: str | None,
+    qe_isv_svn: int | None,
     socket: str,
     socket_mode: int,
     socket_group: int | None,
     abstract_socket: bool | None,
+    private_dir: Path | None,
+    take_over: bool,
+    instance: str | None,
     processes: int,
     config: Path | None,
     log_level: str | None,
@@ -141,15 +170,21 @@ def command(  # noqa: PLR0913  one argument an option
         raise click.UsageError(
             "--platform simulated needs --state; `quotehelper simulate init --state DIRECTORY` makes it"
         )
+    if take_over and private_dir is None:
+        raise click.UsageError("--take-over needs --private-dir: that is where the instance that serves can be asked")
     settings = Settings(
         platform=_choose_platform(dcap) if platform == _AUTO else platform,
         state="" if state is None else str(state),
         dcap=dcap,
         upstream=upstream,
+        qe_isv_svn=qe_isv_svn,
         socket=SocketSettings(socket, socket_mode, socket_group, abstract_socket),
         processes=processes,
         config_file=None if config is None else str(config),
         log_level=None if log_level is None else Level[log_level.upper()],
         log_format=None if log_format is None else LogFormat(log_format),
+        private_dir=None if private_dir is None else os.path.abspath(private_dir),  # noqa: PTH100  resolves no link
+        take_over=take_over,
+        instance=instance,
     )
     os.execv(sys.executable, [sys.executable, "-m", "quotehelper.cli.daemon", encode_settings(settings)])  # noqa: S606  see cli/daemon.py

@@ -40,7 +40,9 @@ class Limits(NamedTuple):
     ``in_flight``: quote requests complete but not answered; more are told to come back (18). ``header_s``,
     ``body_s``: seconds until a request's length, and its rest, must be there. ``idle_s``: seconds that an answered
     connection may wait for a further request. ``quote_s``: seconds until a quote request must be answered; Intel's
-    client gives up after 15. ``drain_s``: seconds for what is in flight when the daemon is told to end.
+    client gives up after 15. ``drain_s``: seconds for what is in flight when the daemon is told to end. ``orphan_s``:
+    seconds that serving goes on after the supervisor was killed. ``overlap_s``: seconds that a quoting enclave which
+    was replaced still quotes reports made for it.
     """
 
     frame_bytes: int = 64 * 1024
@@ -53,6 +55,8 @@ class Limits(NamedTuple):
     idle_s: float = 0.05
     quote_s: float = 12.0
     drain_s: float = 10.0
+    orphan_s: float = 60.0
+    overlap_s: float = 86400.0
 
 
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -66,6 +70,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "idle_s": (0.0, 600),
     "quote_s": (0.05, 600),
     "drain_s": (0.0, 600),
+    "orphan_s": (0.0, 3600),
+    "overlap_s": (0.0, 2592000),
 }
 
 
@@ -103,7 +109,9 @@ class Settings(NamedTuple):
 
     ``platform``: a name of ``platforms.registry``. ``state``, ``dcap``, ``upstream``: where that platform finds what
     it needs. ``processes``: serving processes. ``config_file``: read at start and at SIGHUP. ``log_level``,
-    ``log_format``: given by flag or environment, they win over the file's.
+    ``log_format``: given by flag or environment, they win over the file's. ``qe_isv_svn``: of a simulated platform.
+    ``private_dir``: where instances on one node meet. ``take_over``: relieve the instance that serves. ``instance``:
+    a name of this one that lasts over restarts.
     """
 
     platform: str
@@ -115,11 +123,15 @@ class Settings(NamedTuple):
     log_format: LogFormat | None = None
     dcap: DcapFiles = DcapFiles()
     upstream: str = ""
+    qe_isv_svn: int | None = None
+    private_dir: str | None = None
+    take_over: bool = False
+    instance: str | None = None
 
     @property
     def platform_settings(self) -> PlatformSettings:
         """Which platform to open."""
-        return PlatformSettings(self.platform, self.state, self.dcap, self.upstream, self.socket.path)
+        return PlatformSettings(self.platform, self.state, self.dcap, self.upstream, self.socket.path, self.qe_isv_svn)
 
     def reloadable(self) -> Reloadable:
         """The log settings and limits as the file says now. Raises ConfigError, naming file and setting."""

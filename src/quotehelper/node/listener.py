@@ -1,7 +1,8 @@
-"""Own the path that clients know: claim it, publish a socket there, give it up. Shell.
+"""Own the path that clients know: claim it, publish a socket there, hand it over, give it up. Shell.
 
 A live owner is never robbed, whatever wants the path (users had their host's service orphaned by a second one:
-aesm 1.8). A socket nobody answers at is replaced. Anything else at the path is named and left alone.
+aesm 1.8), unless the operator says that it is to be taken over. A socket nobody answers at is replaced. Anything else
+at the path is named and left alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 BACKLOG = 4096
 """Connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn. Intel's 32 refused bursts."""
+
+MOST_SOCKETS = 8
+"""Listening sockets kept when the path is taken away again and again; the oldest file mounts lose theirs then."""
 
 SETTLE_S = 0.05
 """Seconds between two looks at a socket that refuses: a peer just starting may have bound it but not listen yet."""
@@ -48,12 +52,35 @@ class Peer(NamedTuple):
 
 
 class Listener:
-    """Listening sockets, and the claim on the path that goes with them. Close with ``release``."""
+    """Listening sockets, and the claim on the path that goes with them. Ends by ``release`` or ``leave``.
 
-    def __init__(self, path: str, sockets: tuple[socket.socket, ...]) -> None:
-        self.path = path
+    ``sockets``: the path's first, the abstract name's last if it was bound. Should the path be taken away, a further
+    socket is published there, and the former ones go on listening for whoever has mounted their files.
+    """
+
+    def __init__(self, settings: SocketSettings, sockets: tuple[socket.socket, ...]) -> None:
+        self._settings = settings
         self.sockets = sockets
-        self._inode = _inode(path)
+        self._inode = inode(settings.path)
+
+    @property
+    def path(self) -> str:
+        """Where clients find it."""
+        return self._settings.path
+
+    @property
+    def has_abstract(self) -> bool:
+        """Whether the abstract name leads here."""
+        return any(map(is_abstract, self.sockets))
+
+    def holds_path(self) -> bool:
+        """Whether the path still leads here."""
+        return self._inode is not None and inode(self.path) == self._inode
+
+    def publish_again(self) -> None:
+        """Put a further socket at the path, atomically over whatever socket is there. Raises ConfigError."""
+        self.sockets = (_publish_over(self._settings), *self.sockets)[:MOST_SOCKETS]
+        self._inode = inode(self.path)
 
     def release(self) -> None:
         """Let nobody connect any more, give the path up if it still is ours, and close the sockets.
@@ -63,8 +90,12 @@ class Listener:
         for listening in self.sockets:
             if listening.fileno() >= 0:
                 listening.shutdown(socket.SHUT_RD)
-        if self._inode is not None and _inode(self.path) == self._inode:
-            os.unlink(self.path)  # noqa: PTH108  as above
+        if self.holds_path():
+            os.unlink(self.path)  # noqa: PTH108  pathlib costs a serving process 5 ms
+        self.leave()
+
+    def leave(self) -> None:
+        """Close the sockets and leave the path as it is: another instance has both."""
         self._inode = None
         for listening in self.sockets:
             listening.close()
@@ -75,10 +106,78 @@ def claim(settings: SocketSettings, log: Log) -> Listener:
 
     Raises ConfigError, naming owner or obstacle and what to do, if the path can't be had.
     """
-    sockets = [_publish(settings)]
+    return Listener(settings, _with_abstract([_publish(settings)], settings, log))
+
+
+def take_over(settings: SocketSettings, log: Log) -> Listener:
+    """As ``claim``, but a socket that somebody alive serves is replaced too, in one moment for all clients."""
+    return Listener(settings, _with_abstract([_publish_over(settings)], settings, log))
+
+
+def adopt(settings: SocketSettings, sockets: tuple[socket.socket, ...], log: Log) -> Listener:
+    """Go on with ``sockets`` that another instance listened to: clients don't notice, and see this process as peer."""
+    for listening in sockets:
+        listening.listen(BACKLOG)
+    known = sorted(sockets, key=is_abstract)
+    return Listener(settings, tuple(known) if any(map(is_abstract, known)) else _with_abstract(known, settings, log))
+
+
+def is_abstract(listening: socket.socket) -> bool:
+    """Whether ``listening`` has an abstract name."""
+    return isinstance(listening.getsockname(), bytes)
+
+
+def owner_of(path: str) -> Peer | None:
+    """Who accepts connections at ``path``, or None if nobody does. Raises ConfigError if it can't be asked."""
+    try:
+        return _owner(path)
+    except OSError as error:
+        raise _cannot_listen(path, error) from error
+
+
+def listen_privately(path: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """A listening socket at ``path``, in a directory of our own. Raises ConfigError."""
+    listening = _new_socket(kind)
+    try:
+        _bind(listening, path, 0o600)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise _cannot_listen(path, error) from error
+    return listening
+
+
+def _with_abstract(sockets: list[socket.socket], settings: SocketSettings, log: Log) -> tuple[socket.socket, ...]:
     if settings.binds_abstract and (abstract := _bind_abstract(log)) is not None:
         sockets.append(abstract)
-    return Listener(settings.path, tuple(sockets))
+    return tuple(sockets)
+
+
+def _publish_over(settings: SocketSettings) -> socket.socket:
+    """A listening socket, complete before it is renamed to the path: no client ever meets a half-made one."""
+    path = settings.path
+    directory = os.path.dirname(path) or "."  # noqa: PTH120  pathlib costs a serving process 5 ms
+    draft = f"{directory}/.{os.urandom(3).hex()}"
+    listening = _new_socket()
+    try:
+        _check_obstacle(path)
+        _make_directory(path)
+        _bind(listening, draft, settings.mode)
+        try:
+            if settings.group is not None:
+                os.chown(draft, -1, settings.group)
+            listening.listen(BACKLOG)
+            os.rename(draft, path)  # noqa: PTH104  as above
+        except OSError:
+            os.unlink(draft)  # noqa: PTH108  as above
+            raise
+    except OSError as error:
+        listening.close()
+        raise _cannot_listen(path, error) from error
+    except ConfigError:
+        listening.close()
+        raise
+    return listening
 
 
 def _publish(settings: SocketSettings) -> socket.socket:
@@ -110,17 +209,10 @@ def _bind(listening: socket.socket, path: str, mode: int) -> None:
 
 def _make_room(path: str) -> None:
     """Remove a dead socket at ``path``. Raises ConfigError if anything else is there."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
+    if not _check_obstacle(path):
         _make_directory(path)
         return
-    if not stat.S_ISSOCK(found.st_mode):
-        kind = "directory" if stat.S_ISDIR(found.st_mode) else "file"
-        hint = "A container runtime makes a directory where a missing socket was to be mounted: mount the directory"
-        remedy = f"{hint} above it instead, and remove {path}" if kind == "directory" else "Remove it, or use --socket"
-        raise ConfigError(f"{path} is a {kind}, not a socket", remedy)
-    inode = _inode(path)
+    found = inode(path)
     for attempt in range(2):
         if attempt:
             time.sleep(SETTLE_S)
@@ -129,8 +221,22 @@ def _make_room(path: str) -> None:
                 f"{path} is served by {owner}, which is alive",
                 "Stop it first (often: systemctl disable --now aesmd), or use --socket for another path",
             )
-    if _inode(path) == inode:
+    if inode(path) == found:
         os.unlink(path)  # noqa: PTH108  pathlib costs a serving process 5 ms
+
+
+def _check_obstacle(path: str) -> bool:
+    """Whether a socket is at ``path``. Raises ConfigError if anything else is."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISSOCK(found.st_mode):
+        kind = "directory" if stat.S_ISDIR(found.st_mode) else "file"
+        hint = "A container runtime makes a directory where a missing socket was to be mounted: mount the directory"
+        remedy = f"{hint} above it instead, and remove {path}" if kind == "directory" else "Remove it, or use --socket"
+        raise ConfigError(f"{path} is a {kind}, not a socket", remedy)
+    return True
 
 
 def _make_directory(path: str) -> None:
@@ -174,13 +280,14 @@ def _bind_abstract(log: Log) -> socket.socket | None:
     return listening
 
 
-def _new_socket() -> socket.socket:
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _new_socket(kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, kind)
     listening.settimeout(0)
     return listening
 
 
-def _inode(path: str) -> tuple[int, int] | None:
+def inode(path: str) -> tuple[int, int] | None:
+    """Device and inode of what is at ``path``; None if nothing is."""
     try:
         found = os.lstat(path)
     except OSError:

@@ -13,10 +13,11 @@ import select
 import signal
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from quotehelper.aesm.messages import FRAME_HEADER_SIZE, GetQuoteExRequest, decode_request, frame_size
 from quotehelper.errors import DecodeError, ProtocolError
+from quotehelper.node.leash import Word
 from quotehelper.node.waiting import Connection, Phase, WaitingRoom
 
 if TYPE_CHECKING:
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from quotehelper.node.config import Limits
+    from quotehelper.node.leash import Leash
     from quotehelper.node.log import Log
     from quotehelper.node.service import Service
 
 BATCH = 32
 """Connections accepted, and quotes made, between two looks at everything else: 32 quotes take under 2 ms."""
+
+ORPHAN_LOOK_S = 0.2
+"""Seconds between two looks at the path of a serving process that has no supervisor any more."""
 
 EVENTS = 64
 READ_SIZE = 4096
@@ -37,39 +42,55 @@ READ_SIZE = 4096
 _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-class ServingLoop:
-    """Serves ``listeners`` with ``service`` until it is told to end.
+class Reins(NamedTuple):
+    """What steers a serving process.
 
-    ``wakeup``: a non-blocking pipe that gets a byte, the signal's number, for each signal. ``lifeline``: a pipe whose
-    other end the supervisor holds; its end means the supervisor's. ``reload`` is called for SIGHUP.
+    ``wakeup``: a non-blocking pipe that gets a byte, the signal's number, for each signal. ``leash``: our end of the
+    supervisor's. ``reload`` is called for SIGHUP. ``published`` says what is at the path, for the time after the
+    supervisor's end: until another instance has put its own socket there, or for ``limits.orphan_s`` seconds, clients
+    are served; without it they are not.
     """
+
+    wakeup: int
+    leash: Leash
+    reload: Callable[[], None]
+    published: Callable[[], object] | None = None
+
+
+class Orphan(NamedTuple):
+    """A serving process without a supervisor: what was at the path when it lost it, and when to end at the latest."""
+
+    published: object
+    until: float
+
+
+class ServingLoop:
+    """Serves ``listeners`` with ``service`` until it is told to end by its ``reins``."""
 
     def __init__(
         self,
         listeners: Sequence[socket.socket],
         service: Service,
         log: Log,
-        *,
-        wakeup: int,
-        lifeline: int,
-        reload: Callable[[], None],
+        reins: Reins,
     ) -> None:
         self._service = service
         self._log = log
-        self._reload = reload
+        self._reload = reins.reload
         self._poller = select.epoll()
-        self._listeners = {listening.fileno(): listening for listening in listeners}
-        for fd in self._listeners:
-            self._poller.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-        self._wakeup, self._lifeline = wakeup, lifeline
-        self._poller.register(wakeup, select.EPOLLIN)
-        self._poller.register(lifeline, select.EPOLLIN)
+        self._listeners: dict[int, socket.socket] = {}
+        self._end_by: float | None = None
+        self._listen(listeners)
+        self._wakeup, self._leash = reins.wakeup, reins.leash
+        self._published = reins.published
+        self._orphan: Orphan | None = None
+        self._poller.register(self._wakeup, select.EPOLLIN)
+        self._poller.register(self._leash.fileno(), select.EPOLLIN)
         self._waiting = WaitingRoom(service.limits)
         self._watched: dict[int, Connection] = {}
         self._quotes: deque[tuple[Connection, GetQuoteExRequest, float]] = deque()
         self._answers: list[tuple[Connection, bytes]] = []
         self._answered: list[Connection] = []
-        self._end_by: float | None = None
         self._now = time.monotonic()
 
     @property
@@ -94,8 +115,8 @@ class ServingLoop:
                     self._receive(connection, hung_up=bool(mask & select.EPOLLHUP))
                 elif fd == self._wakeup:
                     self._heed_signals()
-                elif fd == self._lifeline:
-                    self._begin_end("the supervisor has gone")
+                elif fd == self._leash.fileno():
+                    self._heed_supervisor()
             if self._end_by is not None:
                 self._accept_last()
             self._send_answers()
@@ -119,7 +140,8 @@ class ServingLoop:
         """Seconds to wait for the next event; None: for as long as it takes."""
         if busy or self._quotes or (self._listeners and self._end_by is not None):
             return 0
-        deadlines = [at for at in (self._waiting.next_deadline(), self._end_by) if at is not None]
+        look = None if self._orphan is None else self._now + ORPHAN_LOOK_S
+        deadlines = [at for at in (self._waiting.next_deadline(), self._end_by, look) if at is not None]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
     # Connections in
@@ -223,6 +245,8 @@ class ServingLoop:
             if connection.phase is not Phase.IDLE:
                 self._log.info("client too slow", owed=connection.phase and connection.phase.value)
             self._close(connection)
+        if self._orphan is not None:
+            self._live_on(self._orphan)
 
     def _unwatch(self, connection: Connection) -> None:
         if connection.watched:
@@ -298,7 +322,47 @@ class ServingLoop:
         self._log.info("malformed request", reason=error)
         self._close(connection)
 
-    # The end
+    # The supervisor, and the end
+
+    def _heed_supervisor(self) -> None:
+        """Do what the supervisor orders; when it has gone, see how long to go on."""
+        try:
+            message = self._leash.receive()
+        except BlockingIOError:
+            return
+        if message is not None:
+            if message.word is Word.LISTEN:
+                self._listen(message.sockets)
+                self._leash.send(Word.LISTENING)
+            return
+        self._poller.unregister(self._leash.fileno())
+        if self._published is None or self._end_by is not None:
+            self._begin_end("the supervisor has gone")
+        else:
+            self._orphan = Orphan(self._published(), self._now + self.limits.orphan_s)
+            self._log.error(
+                "supervisor gone",
+                consequence=f"serving goes on until another instance takes over, at most {self.limits.orphan_s:g} s",
+                remedy="start the daemon again with --take-over",
+            )
+
+    def _listen(self, sockets: Sequence[socket.socket]) -> None:
+        """Listen to ``sockets`` only; who waits at the former ones is left to whoever listens there."""
+        if self._end_by is not None:
+            for listening in sockets:
+                listening.close()
+            return
+        for listening in list(self._listeners.values()):
+            self._close_listener(listening)
+        for listening in sockets:
+            self._listeners[listening.fileno()] = listening
+            self._poller.register(listening, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+
+    def _live_on(self, orphan: Orphan) -> None:
+        """Without a supervisor: end when clients have somewhere else to go, or nobody ever came."""
+        if self._published is None or self._published() != orphan.published or self._now >= orphan.until:
+            self._orphan = None
+            self._begin_end("the supervisor has gone")
 
     def _heed_signals(self) -> None:
         for number in os.read(self._wakeup, 64):
@@ -317,7 +381,6 @@ class ServingLoop:
             return
         self._log.debug("draining", reason=reason, waiting=len(self._waiting), quotes=len(self._quotes))
         self._end_by = self._now + self.limits.drain_s
-        self._poller.unregister(self._lifeline)
         for connection in self._waiting:
             if connection.answered and not connection.received:
                 self._close(connection)

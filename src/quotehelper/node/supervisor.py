@@ -1,41 +1,59 @@
-"""The supervisor: holds the listening sockets, starts serving processes, and outlives them. Shell.
+"""The supervisor: holds the listening sockets, keeps serving processes alive, and outlives them. Shell.
 
 It has no threads, loads no platform and parses no client's byte, so there is little that could bring it down. A
 serving process that dies is replaced; clients wait in the sockets' backlog meanwhile instead of being refused.
+
+An instance goes through these stages::
+
+    candidate  serves a socket in the private directory only, to be tried out (with ``--take-over``)
+    serving    has the path, by claim or by hand-over
+    retired    has handed over: stays alive, so that nothing restarts it, and serves nobody
+    ending     was told to end, and answers what is in flight
 """
 
 from __future__ import annotations
 
+import contextlib
+import enum
+import json
 import os
-import select
 import signal
-import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from quotehelper.errors import ConfigError, QuoteHelperError
-from quotehelper.node.listener import Listener, claim
+from quotehelper.node import handover
+from quotehelper.node.crew import Crew
+from quotehelper.node.events import Events, Signals
+from quotehelper.node.handover import Giver, HandoverFailed, Refused
+from quotehelper.node.listener import Listener, adopt, claim, listen_privately, owner_of, take_over
 from quotehelper.node.log import Log
+from quotehelper.node.private_directory import Instance, PrivateDirectory, Quoting, boot_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import socket
 
     from quotehelper.node.config import Reloadable, Settings
 
 _HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
-"""Seconds before a serving process that died is replaced; doubled each time it dies without having become ready."""
 GRACE_S = 2.0
 """Seconds beyond ``limits.drain_s`` until serving processes that don't end are killed."""
+LOOK_S = 0.2
+"""Seconds between two looks whether the path still leads here."""
+LISTEN_S = 1.0
+"""Seconds that serving processes have for listening to other sockets; a batch of quotes takes some milliseconds."""
+LOCK_S = 30.0
+"""Seconds that another instance may take to publish itself."""
 
-EXIT_DONE, EXIT_CONFIG, EXIT_UNAVAILABLE = 0, 2, 3
+EXIT_DONE = 0
 
 
-class Child(NamedTuple):
-    """A serving process. ``ready``: our end of the pipe in which it says that it serves, or why it can't."""
+class Stage(enum.Enum):
+    """What an instance is doing."""
 
-    number: int
-    pid: int
-    ready: int
+    CANDIDATE = "candidate"
+    SERVING = "serving"
+    RETIRED = "retired"
+    ENDING = "ending"
 
 
 def run(settings: Settings) -> int:
@@ -46,167 +64,224 @@ def run(settings: Settings) -> int:
     reloadable = settings.reloadable()
     log = Log(reloadable.log)
     _raise_descriptor_limit()
-    listener = claim(settings.socket, log)
-    try:
-        return Supervisor(settings, reloadable, listener, log).run()
-    finally:
-        listener.release()
+    return Supervisor(settings, reloadable, log).run()
 
 
 class Supervisor:
-    """Keeps ``settings.processes`` serving processes alive on ``listener``'s sockets."""
+    """One instance of the daemon, from its start to its end."""
 
-    def __init__(self, settings: Settings, reloadable: Reloadable, listener: Listener, log: Log) -> None:
+    def __init__(self, settings: Settings, reloadable: Reloadable, log: Log) -> None:
         self._settings = settings
-        self._drain_s = reloadable.limits.drain_s
-        self._listener = listener
+        self._limits = reloadable.limits
         self._log = log
-        self._children: dict[int, Child] = {}
-        self._ready: set[int] = set()
-        self._started = False
-        self._pauses = dict.fromkeys(range(settings.processes), FIRST_PAUSE_S)
-        self._due: dict[int, float] = dict.fromkeys(range(settings.processes), 0.0)
-        self._end_by: float | None = None
-        self._wakeup, self._wakeup_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._lifeline, self._lifeline_in = os.pipe2(os.O_CLOEXEC)
+        self._stage = Stage.CANDIDATE
+        self._instance = Instance.new(settings.instance)
+        self._private = None if settings.private_dir is None else PrivateDirectory(settings.private_dir, log)
+        self._events = Events()
+        self._signals = Signals(_HEEDED, self._events, self._heed_signal)
+        self._crew = Crew(
+            settings, self._events, self._signals, log, on_ready=self._heed_ready, private=self._private_descriptors
+        )
+        self._listener: Listener | None = None
+        self._giver: Giver | None = None
+        self._candidate: socket.socket | None = None
+        self._quoting: Quoting | None = None
+        self._announced = False
 
     def run(self) -> int:
-        """Supervise until told to end and all serving processes have ended."""
-        restore = _heed(self._wakeup_in)
+        """Go through the stages until the last serving process has ended."""
         try:
-            while self._end_by is None or self._children:
-                self._start_due()
-                self._wait()
-                self._reap()
-                if self._end_by is not None and time.monotonic() >= self._end_by:
-                    self._log.warning("killing serving processes that did not end", processes=len(self._children))
-                    self._signal_children(signal.SIGKILL)
-            self._log.info("ended", socket=self._listener.path)
+            self._begin()
+            while self._stage is not Stage.ENDING or len(self._crew):
+                self._events.wait()
+            self._log.info("ended", socket=self._settings.socket.path)
             return EXIT_DONE
         finally:
-            self._signal_children(signal.SIGKILL)
-            restore()
+            self._crew.signal(signal.SIGKILL)
+            self._give_up()
+            self._signals.close()
 
-    # Serving processes
+    def _begin(self) -> None:
+        if self._private is not None and self._private.is_retired(self._instance):
+            self._stage = Stage.RETIRED
+            self._log.announce("retired", reason="this instance has handed over earlier in this boot")
+        elif self._private is not None and self._settings.take_over:
+            self._candidate = listen_privately(self._private.name(f"candidate.{os.urandom(4).hex()}.socket"))
+            self._crew.start((self._candidate,))
+        else:
+            self._claim()
+            self._crew.start(self._sockets())
 
-    def _start_due(self) -> None:
-        now = time.monotonic()
-        for number in [number for number, at in self._due.items() if at <= now]:
-            del self._due[number]
-            self._start(number)
+    def _claim(self) -> None:
+        """Serve at once, at a path that nobody else serves. Raises ConfigError."""
+        private = self._private
+        with contextlib.nullcontext() if private is None else private.locked(LOCK_S):
+            self._serve(claim(self._settings.socket, self._log))
+            if private is not None:
+                private.set_owner(self._instance)
+                self._open_giver(private)
 
-    def _start(self, number: int) -> None:
-        ready, ready_in = os.pipe2(os.O_CLOEXEC)
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)  # until the child can heed them, none must be lost
-        pid = os.fork()
-        if not pid:
-            os._exit(self._become_serving(ready_in))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEEDED)
-        os.close(ready_in)
-        self._children[pid] = Child(number, pid, ready)
+    # From candidate to serving
 
-    def _become_serving(self, ready_in: int) -> int:
-        """The life of a serving process, from the fork on."""
-        signal.set_wakeup_fd(-1)
-        for fd in (
-            self._wakeup,
-            self._wakeup_in,
-            self._lifeline_in,
-            *(child.ready for child in self._children.values()),
-        ):
-            os.close(fd)
-        from quotehelper.node.process import serve  # noqa: PLC0415  the supervisor itself never needs it
+    def _heed_ready(self, quoting: bytes) -> None:
+        """A serving process is ready, or has reloaded; ``quoting``: what it quotes with."""
+        said = json.loads(quoting)
+        self._quoting = said and Quoting(**said)
+        if self._stage is Stage.CANDIDATE and self._crew.complete:
+            self._take_over()
+        if self._stage is Stage.SERVING:
+            self._note_quoting()
+            if self._crew.complete and not self._announced:
+                self._announced = True
+                self._announce()
 
+    def _take_over(self) -> None:
+        """Become the instance that serves. Raises ConfigError if the path can't be had."""
+        private = self._private
+        if private is None:
+            return
+        with private.locked(LOCK_S):
+            taking = self._ask_for_sockets(private)
+            if isinstance(taking, Refused):
+                self._retire(f"the serving instance did not hand over: {taking.reason}", taking.remedy)
+                return
+            private.set_owner(self._instance)  # first, so that nobody who sees the path change takes it back
+            self._serve(self._obtain(taking))
+            self._crew.listen(self._sockets())
+            if not self._crew.await_listening(LISTEN_S):
+                self._log.warning("serving processes are slow to listen", consequence="clients wait for them")
+            if taking is not None:
+                taking.commit()
+            self._open_giver(private)
+        self._close_candidate()
+
+    def _obtain(self, taking: handover.Taking | None) -> Listener:
+        if taking is not None:
+            return adopt(self._settings.socket, taking.sockets, self._log)
+        take = claim if owner_of(self._settings.socket.path) is None else take_over
+        return take(self._settings.socket, self._log)
+
+    def _ask_for_sockets(self, private: PrivateDirectory) -> handover.Taking | Refused | None:
+        """What the serving instance says; None if there is none that could hand over."""
+        owner = private.owner()
+        if owner is not None and not self._instance.is_later_than(owner):
+            return Refused("a later instance serves", "Nothing: this one stays passive")
         try:
-            serve(self._settings, self._listener.sockets, self._log, lifeline=self._lifeline, ready=ready_in)
-        except ConfigError as error:
-            os.write(ready_in, f"!{error.problem}\0{error.remedy}".encode())
-            return EXIT_CONFIG
-        except BaseException as error:  # noqa: BLE001  the edge of the process: say it, then end
-            self._log.error(
-                "serving process failed", reason=f"{type(error).__name__}: {error}", remedy="please report this"
+            return handover.take(private.name(handover.SOCKET_NAME), self._instance)
+        except HandoverFailed as failure:
+            self._log.warning(
+                "no hand-over", reason=failure, consequence="the path is taken over; who has mounted its file loses it"
             )
-            return EXIT_UNAVAILABLE
-        return EXIT_DONE
+            return None
 
-    def _reap(self) -> None:
-        for pid in list(self._children):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                self._bury(self._children[pid], os.waitstatus_to_exitcode(status))
+    def _serve(self, listener: Listener) -> None:
+        """Be the instance that serves, with ``listener``."""
+        self._stage = Stage.SERVING
+        self._listener = listener
+        self._events.after("path", LOOK_S, self._look_at_path)
 
-    def _bury(self, child: Child, code: int) -> None:
-        self._heed_ready(child)
-        del self._children[child.pid]
-        os.close(child.ready)
-        if self._end_by is not None:
+    def _open_giver(self, private: PrivateDirectory) -> None:
+        """Can be asked to hand over from now on."""
+        path = private.name(handover.SOCKET_NAME)
+        self._giver = Giver(path, self._instance, self, self._events, self._log)
+
+    def _announce(self) -> None:
+        if self._listener is not None:
+            self._log.announce(
+                "ready",
+                socket=self._listener.path,
+                abstract=self._listener.has_abstract,
+                platform=self._settings.platform,
+                processes=self._settings.processes,
+            )
+
+    def _note_quoting(self) -> None:
+        if self._private is not None and self._quoting is not None:
+            self._private.note_quoting(self._instance.boot, self._quoting, boot_seconds() + self._limits.overlap_s)
+
+    # Serving: what the hand-over needs (handover.Offer), and the path
+
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The listening sockets, for a later instance."""
+        return self._sockets()
+
+    def resume(self) -> None:
+        """Go on serving: the later instance did not take over."""
+        if self._private is not None:
+            self._private.set_owner(self._instance)
+
+    def retire(self, successor: Instance) -> None:
+        """Serve no new client: ``successor`` has the sockets."""
+        self._retire(f"instance {successor.name} serves now", "Nothing: end this process when it suits you")
+
+    def _retire(self, reason: str, remedy: str) -> None:
+        """Answer what is in flight, then do nothing until told to end; never take the path again."""
+        self._stage = Stage.RETIRED
+        if self._private is not None:
+            self._private.retire(self._instance)
+        self._events.cancel("path")
+        if self._listener is not None:
+            self._listener.leave()
+            self._listener = None
+        self._close_giver()
+        self._close_candidate()
+        self._crew.end()
+        self._kill_later()
+        self._log.announce("retired", reason=reason, remedy=remedy)
+
+    def _look_at_path(self) -> None:
+        """See to it that the path leads here, unless a later instance has taken it."""
+        self._events.after("path", LOOK_S, self._look_at_path)
+        listener = self._listener
+        if listener is None or listener.holds_path():
             return
-        was_ready = child.pid in self._ready
-        self._ready.discard(child.pid)
-        pause = FIRST_PAUSE_S if was_ready else self._pauses[child.number]
-        self._pauses[child.number] = min(2 * pause, LONGEST_PAUSE_S)
-        self._due[child.number] = time.monotonic() + pause
-        self._log.error(
-            "serving process ended",
-            pid=child.pid,
-            cause=f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}",
-            consequence=f"a new one starts in {pause:g} s, clients wait",
+        owner = None if self._private is None else self._private.owner()
+        if owner is not None and owner != self._instance and owner.is_later_than(self._instance):
+            self._retire(
+                f"instance {owner.name} has taken the path over", "Nothing: end this process when it suits you"
+            )
+            return
+        try:
+            thief = owner_of(listener.path)
+            if self._private is None and thief is not None:
+                self._events.cancel("path")
+                remedy = "end that process and restart this one, or restart this one with --private-dir and --take-over"
+                self._log.error("path lost", path=listener.path, owner=thief, remedy=remedy)
+                return
+            listener.publish_again()
+        except ConfigError as error:
+            self._log.error("path lost", path=listener.path, reason=error.problem, remedy=error.remedy)
+            return
+        self._crew.listen(self._sockets())
+        self._log.warning(
+            "published again",
+            path=listener.path,
+            was=f"served by {thief}" if thief else "gone",
+            remedy="let nobody else write to the directory",
         )
-
-    def _heed_ready(self, child: Child) -> None:
-        """Hear what a serving process says of itself; at the daemon's start a ConfigError ends it."""
-        if child.pid in self._ready or not select.select([child.ready], [], [], 0)[0]:
-            return
-        said = os.read(child.ready, 4096)
-        if said[:1] == b"!":
-            problem, _, remedy = said[1:].decode(errors="replace").partition("\0")
-            if not self._started:
-                raise ConfigError(problem, remedy)
-            self._log.error("serving process can't start", reason=problem, remedy=remedy)
-        elif said:
-            self._ready.add(child.pid)
-            self._pauses[child.number] = FIRST_PAUSE_S
-            if len(self._ready) == self._settings.processes and not self._started:
-                self._started = True
-                self._log.announce(
-                    "ready",
-                    socket=self._listener.path,
-                    abstract=len(self._listener.sockets) > 1,
-                    platform=self._settings.platform,
-                    processes=self._settings.processes,
-                )
 
     # Events
 
-    def _wait(self) -> None:
-        poller = select.poll()
-        poller.register(self._wakeup, select.POLLIN)
-        starting = [child for child in self._children.values() if child.pid not in self._ready]
-        for child in starting:
-            poller.register(child.ready, select.POLLIN)
-        poller.poll(self._patience_ms())
-        for child in starting:
-            self._heed_ready(child)
-        try:
-            numbers = os.read(self._wakeup, 256)
-        except BlockingIOError:
-            return
-        for number in numbers:
-            self._heed_signal(signal.Signals(number))
-
-    def _patience_ms(self) -> int | None:
-        deadlines = [*self._due.values(), *([] if self._end_by is None else [self._end_by])]
-        return max(0, int(1000 * (min(deadlines) - time.monotonic())) + 1) if deadlines else None
-
     def _heed_signal(self, number: signal.Signals) -> None:
-        if number is signal.SIGHUP:
+        if number is signal.SIGCHLD:
+            self._crew.reap()
+        elif number is signal.SIGHUP:
             self._reload()
-        elif number in {signal.SIGTERM, signal.SIGINT} and self._end_by is None:
-            self._log.info("ending", reason=number.name, drain_s=self._drain_s)
-            self._end_by = time.monotonic() + self._drain_s + GRACE_S
-            self._due.clear()
-            self._listener.release()
-            self._signal_children(signal.SIGTERM)
+        elif self._stage is not Stage.ENDING:
+            self._log.info("ending", reason=number.name, drain_s=self._limits.drain_s)
+            self._stage = Stage.ENDING
+            self._events.forget_moments()
+            self._give_up()
+            self._crew.end()
+            self._kill_later()
+
+    def _kill_later(self) -> None:
+        self._events.after("kill", self._limits.drain_s + GRACE_S, self._kill)
+
+    def _kill(self) -> None:
+        if len(self._crew):
+            self._log.warning("killing serving processes that did not end", processes=len(self._crew))
+            self._crew.signal(signal.SIGKILL)
 
     def _reload(self) -> None:
         """Read the settings anew, and let the serving processes do so; what is in flight goes on."""
@@ -215,25 +290,37 @@ class Supervisor:
         except QuoteHelperError as error:
             self._log.error("not reloaded", reason=error, consequence="the settings in force stay")
             return
-        self._log.settings, self._drain_s = reloadable.log, reloadable.limits.drain_s
-        self._signal_children(signal.SIGHUP)
+        self._log.settings, self._limits = reloadable.log, reloadable.limits
+        self._crew.signal(signal.SIGHUP)
 
-    def _signal_children(self, number: signal.Signals) -> None:
-        for pid in self._children:
-            os.kill(pid, number)
+    # Sockets
 
+    def _sockets(self) -> tuple[socket.socket, ...]:
+        return () if self._listener is None else self._listener.sockets
 
-def _heed(wakeup_in: int) -> Callable[[], None]:
-    """Turn the heeded signals into bytes of a pipe; returns how to undo it."""
-    before = {number: signal.signal(number, lambda *_: None) for number in _HEEDED}
-    old = signal.set_wakeup_fd(wakeup_in, warn_on_full_buffer=False)
+    def _private_descriptors(self) -> tuple[int, ...]:
+        """What no serving process may keep: whoever has the hand-over socket could answer there."""
+        return () if self._giver is None else self._giver.descriptors()
 
-    def restore() -> None:
-        signal.set_wakeup_fd(old)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _give_up(self) -> None:
+        """Let nobody connect any more, and remove what is ours."""
+        if self._listener is not None:
+            self._listener.release()
+            self._listener = None
+        self._close_giver()
+        self._close_candidate()
 
-    return restore
+    def _close_giver(self) -> None:
+        if self._giver is not None:
+            self._giver.close()
+            self._giver = None
+
+    def _close_candidate(self) -> None:
+        if self._candidate is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._candidate.getsockname())  # noqa: PTH108  pathlib costs 5 ms
+            self._candidate.close()
+            self._candidate = None
 
 
 def _raise_descriptor_limit() -> None:

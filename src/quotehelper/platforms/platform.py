@@ -6,11 +6,16 @@ A platform takes values and returns values; it is synchronous and used by one th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from quotehelper.sgx.key_id import AttestationKeyId, QeReportInfo
     from quotehelper.sgx.report import Report, TargetInfo
+
+
+Reopening: TypeAlias = Mapping[str, str | int]
+"""What it takes to run one particular quoting enclave again, as JSON can carry it; each platform has its own keys."""
 
 
 class QuotingTarget(NamedTuple):
@@ -73,6 +78,10 @@ class Platform(Protocol):
         PlatformError: INVALID_REPORT if the report was not made on this platform for this quoting enclave,
         UNABLE_TO_MAKE_QE_REPORT, KEY_NOT_INITIALIZED, UNSUPPORTED_KEY.
         """
+        ...
+
+    def reopening(self) -> Reopening:
+        """What ``registry.open_former`` needs to run this very quoting enclave again, when another has replaced it."""
         ...
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from quotehelper.platforms.dcap.files import DcapFiles
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from quotehelper.platforms.platform import Platform, PlatformLog
+    from quotehelper.platforms.platform import Platform, PlatformLog, Reopening
 
 
 class PlatformSettings(NamedTuple):
@@ -21,6 +21,7 @@ class PlatformSettings(NamedTuple):
 
     ``name``: a key of PLATFORMS. ``state``: the state directory of ``simulated``. ``dcap``: for ``dcap``.
     ``upstream``: the other AESM service's socket, for ``upstream``; ``own_socket``: ours, which that must not be.
+    ``qe_isv_svn``: the version of the quoting enclave that ``simulated`` runs instead of its state's.
     """
 
     name: str
@@ -28,14 +29,26 @@ class PlatformSettings(NamedTuple):
     dcap: DcapFiles = DcapFiles()
     upstream: str = ""
     own_socket: str = ""
+    qe_isv_svn: int | None = None
 
 
 def _open_simulated(settings: PlatformSettings, _log: PlatformLog) -> Platform:
     from pathlib import Path  # noqa: PLC0415  see the module's docstring
 
-    from quotehelper.platforms.simulated.state import load  # noqa: PLC0415  see the module's docstring
+    from quotehelper.platforms.simulated import state  # noqa: PLC0415  see the module's docstring
 
-    return load(Path(settings.state))
+    return state.load(Path(settings.state), state.enclave_version(settings.qe_isv_svn))
+
+
+def _reopen_simulated(settings: PlatformSettings, reopening: Reopening, _log: PlatformLog) -> Platform | None:
+    from pathlib import Path  # noqa: PLC0415  see the module's docstring
+
+    from quotehelper.platforms.simulated import state  # noqa: PLC0415  see the module's docstring
+
+    match reopening:
+        case {"isv_svn": int(isv_svn), "mr_enclave": str(mr_enclave)}:
+            return state.load(Path(settings.state), state.EnclaveVersion(isv_svn, bytes.fromhex(mr_enclave)))
+    return None
 
 
 def _open_dcap(settings: PlatformSettings, log: PlatformLog) -> Platform:
@@ -57,6 +70,10 @@ PLATFORMS: Mapping[str, Callable[[PlatformSettings, PlatformLog], Platform]] = {
 }
 """How to open each platform, by name."""
 
+_FORMER: Mapping[str, Callable[[PlatformSettings, Reopening, PlatformLog], Platform | None]] = {
+    "simulated": _reopen_simulated
+}
+
 
 def open_platform(settings: PlatformSettings, log: PlatformLog) -> Platform:
     """The platform that ``settings`` name; what it has to tell goes to ``log``.
@@ -68,3 +85,15 @@ def open_platform(settings: PlatformSettings, log: PlatformLog) -> Platform:
     if settings.name not in PLATFORMS:
         raise ConfigError(f"There is no platform {settings.name!r}", f"Known platforms: {', '.join(PLATFORMS)}")
     return PLATFORMS[settings.name](settings, log)
+
+
+def open_former(settings: PlatformSettings, reopening: Reopening, log: PlatformLog) -> Platform | None:
+    """The platform of ``settings`` with the quoting enclave that said ``reopening``; None if it can't be had again.
+
+    Raises ConfigError as ``open_platform`` does.
+    """
+    reopen = _FORMER.get(settings.name)
+    try:
+        return None if reopen is None else reopen(settings, reopening, log)
+    except ValueError:
+        return None

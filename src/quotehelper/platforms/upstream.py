@@ -20,7 +20,7 @@ from quotehelper.sgx.key_id import AttestationAlgorithm
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from quotehelper.platforms.platform import PlatformLog
+    from quotehelper.platforms.platform import PlatformLog, Reopening
     from quotehelper.sgx.key_id import AttestationKeyId, QeReportInfo
     from quotehelper.sgx.report import Report
 
@@ -156,6 +156,10 @@ class UpstreamPlatform:
             return make(fresh)
 
         return self._mended(key, deadline, ask)
+
+    def reopening(self) -> Reopening:
+        """Nothing: which quoting enclave runs is the other service's affair."""
+        return {}
 
     def close(self) -> None:
         """Nothing is held between requests."""

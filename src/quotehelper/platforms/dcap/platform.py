@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from quotehelper.platforms.dcap.files import DcapFiles
-    from quotehelper.platforms.platform import PlatformLog
+    from quotehelper.platforms.platform import PlatformLog, Reopening
     from quotehelper.sgx.report import Report
 
 _T = TypeVar("_T")
@@ -98,6 +98,10 @@ class DcapPlatform:
         """
         self._check_key(key)
         return self._mended(lambda: self._quote(report, qe_report_info))
+
+    def reopening(self) -> Reopening:
+        """Nothing: one process loads one quoting enclave of Intel's, and its successor's image need not have it."""
+        return {}
 
     def close(self) -> None:
         """Let go of the enclaves, as far as Intel's library does; it stays in the process."""

@@ -9,6 +9,7 @@ from quotehelper.platforms.platform import Quoted, QuotingTarget
 from quotehelper.sgx.key_id import QE3_KEY_ID, AttestationKeyId
 
 if TYPE_CHECKING:
+    from quotehelper.platforms.platform import Reopening
     from quotehelper.platforms.simulated.enclaves import Qe3
     from quotehelper.sgx.key_id import QeReportInfo
     from quotehelper.sgx.report import Report
@@ -23,10 +24,11 @@ class SimulatedPlatform:
     So there is no moment at which a client could be told that the key is not initialised (aesm 0, rule 10).
     """
 
-    __slots__ = ("_qe", "_target")
+    __slots__ = ("_qe", "_reopening", "_target")
 
-    def __init__(self, qe: Qe3) -> None:
+    def __init__(self, qe: Qe3, isv_svn: int) -> None:
         self._qe = qe
+        self._reopening: Reopening = {"isv_svn": isv_svn, "mr_enclave": qe.target_info.mr_enclave.hex()}
         self._target = QuotingTarget(qe.target_info, qe.public_key_id)
 
     def attestation_keys(self) -> tuple[AttestationKeyId, ...]:
@@ -51,6 +53,10 @@ class SimulatedPlatform:
         _check_key(key)
         quote = self._qe.quote(report)
         return Quoted(quote, None if qe_report_info is None else self._qe.report_quote(quote, qe_report_info))
+
+    def reopening(self) -> Reopening:
+        """Version and MRENCLAVE of the quoting enclave."""
+        return self._reopening
 
     def close(self) -> None:
         """Nothing is held that would have to be given up."""

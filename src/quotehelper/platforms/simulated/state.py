@@ -50,6 +50,11 @@ class EnclaveVersion(NamedTuple):
     mr_enclave: bytes
 
 
+def enclave_version(isv_svn: int | None) -> EnclaveVersion | None:
+    """The simulated QE3 of version ``isv_svn``; None for None."""
+    return None if isv_svn is None else EnclaveVersion(isv_svn, qe3_identity(isv_svn).mr_enclave)
+
+
 class PlatformState(NamedTuple):
     """What platform.json says. ``secret`` (32 bytes) is the processor's: never shown."""
 
@@ -93,19 +98,23 @@ def read_chain(directory: Path) -> bytes:
     return _check_chain(directory, chain)
 
 
-def load(directory: Path) -> SimulatedPlatform:
+def load(directory: Path, qe: EnclaveVersion | None = None) -> SimulatedPlatform:
     """The platform in ``directory``, its attestation key certified: it can quote at once.
 
-    Raises ConfigError as ``read_state`` does, and if the certificate is another platform's.
+    ``qe``: run this version of the quoting enclave instead of the state's. Raises ConfigError as ``read_state`` does,
+    and if the certificate is another platform's.
     """
     state = read_state(directory)
+    if qe is not None:
+        state = state._replace(qe=qe)
     chain = read_chain(directory)
     pce = state.provisioning_enclave()
     certificate = next(iter(_certificates(chain)), b"")
     if encode_point(pce.pck_public_key(state.pck_tcb)) not in certificate:
         raise _damaged(directory / CHAIN_FILE, "the first certificate is not for this platform's PCK key")
     certification = CertificationData(CertificationType.PCK_CHAIN, chain)
-    return SimulatedPlatform(Qe3(state.cpu(), qe3_identity(*state.qe), pce, state.pck_tcb, certification))
+    qe3 = Qe3(state.cpu(), qe3_identity(*state.qe), pce, state.pck_tcb, certification)
+    return SimulatedPlatform(qe3, state.qe.isv_svn)
 
 
 def load_cpu(directory: Path) -> Cpu:
