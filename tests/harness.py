@@ -102,6 +102,8 @@ class Daemon:
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
+            for child in self.children():  # with a private directory they outlive their supervisor
+                os.kill(child, signal.SIGKILL)
             self.process.kill()
         self.process.wait(DEADLINE_S)
         self._reader.join(DEADLINE_S)

@@ -72,6 +72,7 @@ def test_every_log_event_has_a_row_with_its_level() -> None:
         ("ready", "info, always written"),
         ("lines left out", "warning"),
         ("quote provider says", "debug, info or warning"),
+        ("retired", "info, always written"),
     }
 
 
