@@ -209,6 +209,46 @@ def hear(peer: socket.socket) -> dict[str, Any]:
     return json.loads(raw) | {"sockets": len(fds)} if raw else {}
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_version_of_the_protocol_gets_the_sockets(later: socket.socket, version: int) -> None:
+    say(later, greeting(versions=[version]))
+    assert hear(later) == {"message": "welcome", "version": version, "sockets": 0}
+    say(later, {"message": "take"})
+    answer = hear(later)
+    assert (answer["message"], answer["sockets"]) == ("listeners", 1)
+
+
+def test_clients_wait_from_the_moment_that_the_sockets_are_given_until_it_is_decided(
+    serving: Daemon, later: socket.socket
+) -> None:
+    for message in (greeting(), {"message": "take"}):
+        say(later, message)
+        hear(later)
+    with serving.connect() as client:
+        client.sendall(frames.NUM)
+        client.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+        later.close()
+        client.settimeout(DEADLINE_S)
+        assert frames.reply(receive_frame(client)) == (21, {1: 0, 2: 1}), "served once it is decided"
+
+
+def test_a_socket_replaced_before_the_hand_over_is_published_again_after_it(
+    serving: Daemon, start: Callable[..., Daemon]
+) -> None:
+    os.kill(serving.process.pid, signal.SIGSTOP)  # so that it does not mend it itself
+    with socket.socket(socket.AF_UNIX) as thief:
+        serving.path.unlink()
+        thief.bind(str(serving.path))
+        thief.listen()
+        successor = start("--take-over", ready=False)
+        os.kill(serving.process.pid, signal.SIGCONT)
+        successor.wait_for(" ready ")
+        serving.wait_for("WARNING published again|INFO retired")
+        assert answers(serving.path)
+
+
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_a_successor_that_dies_at_a_step_costs_nothing(serving: Daemon, later: socket.socket, steps: int) -> None:
     for message in (greeting(), {"message": "take"})[:steps]:

@@ -11,13 +11,15 @@ Over ``handover.socket`` in the private directory, datagrams (``SOCK_SEQPACKET``
                                                 stays passive until it is ended
 
 From ``listeners`` on both hold the same sockets, so that neither's crash loses a client: until ``taken`` the serving
-one would go on serving, after it the later one does. Clients that connect meanwhile wait in the backlog. Every step
-has a deadline; whoever misses it is as good as gone.
+one would go on serving, after it the later one does. Every step has a deadline; whoever misses it is as good as gone.
 
 The sockets are worth the trust of all clients, so the directory is private (mode 0700), and the peer must be of our
 user or root.
 
-Version 1: as above, and the serving one may still accept between ``listeners`` and ``taken``.
+Version 2, the present one: at ``take`` the serving one stops accepting, so that no client is served by both (a client
+that was told of the later one's quoting enclave would come to nothing with the serving one's); who connects then
+waits in the backlog. ``inode`` is device and inode of the published socket, so that the later one sees whether
+somebody has replaced it. Version 1: the serving one goes on accepting until ``taken``, and says no ``inode``.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
 
 SOCKET_NAME = "handover.socket"
 SOCKET_KIND = socket.SOCK_SEQPACKET
-VERSIONS = (1,)
+VERSIONS = (1, 2)
+_PAUSES = 2
+"""The version from which on the serving instance pauses."""
 STEP_S = 3.0
 """Seconds that either side waits for the other's next message."""
 
@@ -69,6 +73,10 @@ class Offer(Protocol):
         """The listening sockets."""
         ...
 
+    def pause(self) -> tuple[int, int] | None:
+        """Accept nobody until `resume`; device and inode of the published socket, as far as they are known."""
+        ...
+
     def resume(self) -> None:
         """Go on serving: nothing came of it."""
         ...
@@ -93,6 +101,7 @@ class Giver:
         self._peer: socket.socket | None = None
         self._successor: Instance | None = None
         self._gave = False
+        self._version = min(VERSIONS)
         events.watch(listening.fileno(), self._accept)
 
     def descriptors(self) -> tuple[int, ...]:
@@ -139,7 +148,8 @@ class Giver:
             self._heed_hello(message)
         elif kind == "take" and self._successor is not None and not self._gave:
             self._gave = True
-            self._tell({"message": "listeners"}, self._offer.sockets())
+            inode = self._offer.pause() if self._version >= _PAUSES else None
+            self._tell({"message": "listeners", "inode": inode}, self._offer.sockets())
         elif kind == "taken" and self._successor is not None and self._gave:
             successor = self._successor
             self._hang_up()
@@ -155,7 +165,7 @@ class Giver:
         elif not successor.is_later_than(self._instance):
             self._refuse("I started later than you", "Nothing: the later instance serves, you stay passive")
         else:
-            self._successor = successor
+            self._successor, self._version = successor, version
             self._tell({"message": "welcome", "version": version})
 
     def _tell(self, message: Mapping[str, Any], sockets: tuple[socket.socket, ...] = ()) -> None:
@@ -190,6 +200,8 @@ class Taking(NamedTuple):
 
     peer: socket.socket
     sockets: tuple[socket.socket, ...]
+    inode: tuple[int, int] | None
+    """Device and inode of the socket that the other instance published; None if it did not say."""
 
     def commit(self) -> None:
         """Tell the other instance that it has been relieved. Its death is no trouble: it needs no telling then."""
@@ -240,7 +252,10 @@ def _converse(peer: socket.socket, instance: Instance) -> Taking | Refused:
         for received in sockets:
             received.close()
         raise HandoverFailed("it gave no listening sockets")
-    return Taking(peer, sockets)
+    match answer.get("inode"):
+        case [int(device), int(number)]:
+            return Taking(peer, sockets, (device, number))
+    return Taking(peer, sockets, None)
 
 
 def is_trusted(peer: socket.socket) -> bool:

@@ -58,10 +58,12 @@ class Listener:
     socket is published there, and the former ones go on listening for whoever has mounted their files.
     """
 
-    def __init__(self, settings: SocketSettings, sockets: tuple[socket.socket, ...]) -> None:
+    def __init__(
+        self, settings: SocketSettings, sockets: tuple[socket.socket, ...], published: tuple[int, int] | None = None
+    ) -> None:
         self._settings = settings
         self.sockets = sockets
-        self._inode = inode(settings.path)
+        self._inode = published or inode(settings.path)
 
     @property
     def path(self) -> str:
@@ -72,6 +74,11 @@ class Listener:
     def has_abstract(self) -> bool:
         """Whether the abstract name leads here."""
         return any(map(is_abstract, self.sockets))
+
+    @property
+    def published(self) -> tuple[int, int] | None:
+        """Device and inode of the socket at the path; None once it was given up."""
+        return self._inode
 
     def holds_path(self) -> bool:
         """Whether the path still leads here."""
@@ -114,12 +121,19 @@ def take_over(settings: SocketSettings, log: Log) -> Listener:
     return Listener(settings, _with_abstract([_publish_over(settings)], settings, log))
 
 
-def adopt(settings: SocketSettings, sockets: tuple[socket.socket, ...], log: Log) -> Listener:
-    """Go on with ``sockets`` that another instance listened to: clients don't notice, and see this process as peer."""
+def adopt(
+    settings: SocketSettings, sockets: tuple[socket.socket, ...], published: tuple[int, int] | None, log: Log
+) -> Listener:
+    """Go on with ``sockets`` that another instance listened to: clients don't notice, and see this process as peer.
+
+    ``published``: device and inode of what it had put at the path; None if that is not known.
+    """
     for listening in sockets:
         listening.listen(BACKLOG)
     known = sorted(sockets, key=is_abstract)
-    return Listener(settings, tuple(known) if any(map(is_abstract, known)) else _with_abstract(known, settings, log))
+    if not any(map(is_abstract, known)):
+        known = list(_with_abstract(known, settings, log))
+    return Listener(settings, tuple(known), published)
 
 
 def is_abstract(listening: socket.socket) -> bool:

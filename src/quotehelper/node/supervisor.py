@@ -148,16 +148,19 @@ class Supervisor:
             private.set_owner(self._instance)  # first, so that nobody who sees the path change takes it back
             self._serve(self._obtain(taking))
             self._crew.listen(self._sockets())
-            if not self._crew.await_listening(LISTEN_S):
-                self._log.warning("serving processes are slow to listen", consequence="clients wait for them")
+            self._await_listening()
             if taking is not None:
                 taking.commit()
             self._open_giver(private)
         self._close_candidate()
 
+    def _await_listening(self) -> None:
+        if not self._crew.await_listening(LISTEN_S):
+            self._log.warning("serving processes are slow to listen", consequence="clients wait for them")
+
     def _obtain(self, taking: handover.Taking | None) -> Listener:
         if taking is not None:
-            return adopt(self._settings.socket, taking.sockets, self._log)
+            return adopt(self._settings.socket, taking.sockets, taking.inode, self._log)
         take = claim if owner_of(self._settings.socket.path) is None else take_over
         return take(self._settings.socket, self._log)
 
@@ -205,8 +208,15 @@ class Supervisor:
         """The listening sockets, for a later instance."""
         return self._sockets()
 
+    def pause(self) -> tuple[int, int] | None:
+        """Accept nobody while the later instance takes over; clients wait in the backlog."""
+        self._crew.listen(())
+        self._await_listening()
+        return None if self._listener is None else self._listener.published
+
     def resume(self) -> None:
         """Go on serving: the later instance did not take over."""
+        self._crew.listen(self._sockets())
         if self._private is not None:
             self._private.set_owner(self._instance)
 
