@@ -146,7 +146,10 @@ def test_nothing_is_left_in_the_directories(serving: Daemon, start: Callable[...
     serving.stop()
     successor.stop()
     assert not serving.path.exists()
-    assert {file.name for file in private.iterdir()} == {"lock", "owner.json", "quoting.json", "retired.json"}
+    assert {file.name for file in private.iterdir()} == {
+        *("lock", "handover.socket"),
+        *("owner.json", "quoting.json", "retired.json"),
+    }
 
 
 def test_no_request_fails_across_hand_overs(serving: Daemon, start: Callable[..., Daemon]) -> None:

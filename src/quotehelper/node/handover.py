@@ -87,13 +87,15 @@ class Offer(Protocol):
 
 
 class Giver:
-    """The serving side: waits at ``path`` for later instances, and speaks with one at a time. Raises ConfigError."""
+    """The serving side: waits at ``path`` for later instances, and speaks with one at a time. Raises ConfigError.
+
+    The path is left behind: its successor, who replaces it, may be there already.
+    """
 
     def __init__(self, path: str, instance: Instance, offer: Offer, events: Events, log: Log) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # noqa: PTH108  pathlib costs 5 ms; a predecessor's, who has been relieved or is dead
         self._listening = listening = listen_privately(path, SOCKET_KIND)
-        self._path, self._inode = path, os.stat(path).st_ino  # noqa: PTH116  as above
         self._instance = instance
         self._offer = offer
         self._events = events
@@ -114,9 +116,6 @@ class Giver:
         self._hang_up()
         self._events.unwatch(self._listening.fileno())
         self._listening.close()
-        with contextlib.suppress(OSError):
-            if os.stat(self._path).st_ino == self._inode:  # noqa: PTH116  as above
-                os.unlink(self._path)  # noqa: PTH108  as above
 
     def _accept(self) -> None:
         try:

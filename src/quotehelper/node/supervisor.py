@@ -315,10 +315,21 @@ class Supervisor:
     def _give_up(self) -> None:
         """Let nobody connect any more, and remove what is ours."""
         if self._listener is not None:
-            self._listener.release()
+            self._give_path_up(self._listener)
             self._listener = None
         self._close_giver()
         self._close_candidate()
+
+    def _give_path_up(self, listener: Listener) -> None:
+        """Remove the path and refuse further clients, unless another instance is about to take both."""
+        if self._private is None:
+            listener.release()
+            return
+        try:
+            with self._private.locked(0.0):
+                listener.release()
+        except ConfigError:
+            listener.leave()
 
     def _close_giver(self) -> None:
         if self._giver is not None:
