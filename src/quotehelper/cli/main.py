@@ -24,6 +24,7 @@ _COMMANDS = {
     "quote": "Ask a daemon for a quote over given report data.",
     "target-info": "Ask a daemon for which enclave a report must be made.",
     "verify": "Verify quotes: are they genuine, and does a policy want them.",
+    "conformance": "Try whether a daemon, ours or any other, answers each known client as it needs it.",
     "show": "Decode a quote, report, certificate or collateral document for people, or as JSON.",
     "simulate": "Create and use a simulated SGX platform.",
     "demo": "See the whole of it work: platform, daemon, client, verified quote.",

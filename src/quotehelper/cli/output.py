@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
     from typing import Any
 
     from rich.console import Console
 
+_T = TypeVar("_T")
 _PIPE_WIDTH = 1000
 """Columns where there is no terminal: a line is never broken in a pipe."""
 
@@ -66,6 +67,19 @@ def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
     return printable("yes" if value is True else "no" if value is False else str(value))
+
+
+def watched(things: Iterable[_T], total: int, label: str, *, as_json: bool) -> Iterator[_T]:
+    """The same, with a bar on standard error for many, where somebody watches and nothing else is printed there."""
+    if total == 1 or not sys.stderr.isatty() or (as_json and sys.stdout.isatty()):
+        yield from things
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
+    with bar:
+        yield from bar.track(things, total=total, description=label)
 
 
 def talk(text: str) -> None:

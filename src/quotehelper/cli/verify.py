@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from quotehelper.cli.exit_codes import EXIT_REFUSED
-from quotehelper.cli.output import Hex, json_option
+from quotehelper.cli.output import Hex, json_option, watched
 from quotehelper.errors import ConfigError, DecodeError
 
 if TYPE_CHECKING:
@@ -130,13 +130,15 @@ def command(  # noqa: PLR0913  one argument an option
     rules = _asked_report_data(report_data, report_data_sha256_of)
     semantics = INTEL if intel_semantics else STRICT
     verifier = Verifier(
-        _read_bundle(bundle),
-        roots=_read_roots(insecure_simulated_root, insecure_root),
+        read_bundle(bundle),
+        roots=read_roots(insecure_simulated_root, insecure_root),
         semantics=semantics if wanted is None else semantics_for(wanted, semantics),
     )
     moment = dt.datetime.now(dt.UTC) if at is None else at
     outcomes = (judge(str(quote), _read_quote(quote), verifier, moment, wanted, rules) for quote in quotes)
-    sys.exit(_tell(_watched(outcomes, len(quotes), as_json=as_json), alone=len(quotes) == 1, as_json=as_json))
+    sys.exit(
+        _tell(watched(outcomes, len(quotes), "verifying", as_json=as_json), alone=len(quotes) == 1, as_json=as_json)
+    )
 
 
 def _tell(outcomes: Iterator[Outcome], *, alone: bool, as_json: bool) -> int:
@@ -158,19 +160,6 @@ def _tell(outcomes: Iterator[Outcome], *, alone: bool, as_json: bool) -> int:
     return EXIT_REFUSED if EXIT_REFUSED in codes else max(codes)
 
 
-def _watched(outcomes: Iterator[Outcome], total: int, *, as_json: bool) -> Iterator[Outcome]:
-    """The same, with a bar on standard error for many, where somebody watches and nothing else is printed there."""
-    if total == 1 or not sys.stderr.isatty() or (as_json and sys.stdout.isatty()):
-        yield from outcomes
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
-    with bar:
-        yield from bar.track(outcomes, total=total, description="verifying")
-
-
 def _asked_report_data(value: bytes | None, sha256_of: Path | None) -> Sequence[Rule]:
     from quotehelper.verification.rules import ReportData, ReportDataSha256
 
@@ -178,8 +167,8 @@ def _asked_report_data(value: bytes | None, sha256_of: Path | None) -> Sequence[
     return rules if sha256_of is None else [*rules, ReportDataSha256(_read(sha256_of))]
 
 
-def _read_bundle(bundle: Path) -> Collateral:
-    """The collateral; what a directory lacks is for verification to say."""
+def read_bundle(bundle: Path) -> Collateral:
+    """The collateral in ``bundle``; what a directory lacks is for verification to say. Raises ConfigError."""
     from quotehelper.documents.collateral import FILES, from_files, parse_collateral
 
     if bundle.is_dir():
@@ -194,7 +183,8 @@ def _read_bundle(bundle: Path) -> Collateral:
         raise ConfigError(f"{bundle}: {error}", remedy) from error
 
 
-def _read_roots(simulated: Path | None, other: Path | None) -> Roots:
+def read_roots(simulated: Path | None, other: Path | None) -> Roots:
+    """The roots that the options name, Intel's if they name none. Raises ConfigError and click's UsageError."""
     from quotehelper.verification.roots import Roots
 
     if simulated is not None and other is not None:

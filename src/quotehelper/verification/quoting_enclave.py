@@ -52,7 +52,24 @@ def verify_quoting_enclave(  # noqa: PLR0913  the parts of a quote, each by itse
     PLATFORM_FAMILY, QE_REPORT_SIGNATURE, QE_REPORT_DATA, QE_IDENTITY.
     """
     _check_family(tcb_info.document, platform.chain.platform)
-    if not signature_holds(platform.chain.pck, encode_ecdsa_signature(signature), qe_report):
+    report = verify_qe_report(platform.chain.pck, key, qe_report, signature, auth_data, semantics)
+    _check_identity(qe_identity.document, report)
+    return QuotingEnclave(public_key(key), report.isv_svn)
+
+
+def verify_qe_report(
+    pck: ec.EllipticCurvePublicKey,
+    key: bytes,
+    qe_report: bytes,
+    signature: bytes,
+    auth_data: bytes,
+    semantics: Semantics,
+) -> ReportBody:
+    """The quoting enclave's report body, if ``pck`` signed it and it vouches for ``key`` (x ‖ y, 64 bytes).
+
+    Raises VerificationError: QE_REPORT_SIGNATURE, QE_REPORT_DATA.
+    """
+    if not signature_holds(pck, encode_ecdsa_signature(signature), qe_report):
         problem = "The quoting enclave's report was not signed by the platform's certified key"
         raise VerificationError(Step.QE_REPORT_SIGNATURE, VerificationReason.SIGNATURE, problem)
     report = ReportBody(qe_report)
@@ -62,8 +79,7 @@ def verify_quoting_enclave(  # noqa: PLR0913  the parts of a quote, each by itse
     if hashlib.sha256(key + auth_data).digest() != report.report_data[:32]:
         problem = "The quoting enclave's report does not name the key that signed the quote"
         raise VerificationError(Step.QE_REPORT_DATA, _MISMATCH, problem)
-    _check_identity(qe_identity.document, report)
-    return QuotingEnclave(_public_key(key), report.isv_svn)
+    return report
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +164,8 @@ def _masked(value: bytes, mask: bytes) -> bytes:
     return (int.from_bytes(value) & int.from_bytes(mask)).to_bytes(len(value))
 
 
-def _public_key(key: bytes) -> ec.EllipticCurvePublicKey:
+def public_key(key: bytes) -> ec.EllipticCurvePublicKey:
+    """The attestation key ``key`` (x ‖ y, 64 bytes). Raises VerificationError, QUOTE_SIGNATURE, if it is no point."""
     try:
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + key)
     except ValueError as error:

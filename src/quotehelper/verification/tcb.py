@@ -30,6 +30,23 @@ ACCEPTABLE = frozenset(
 """Statuses of platforms that are current: what is accepted where no policy says otherwise."""
 
 
+FROM_WORST_TO_BEST = (
+    TcbStatus.REVOKED,
+    TcbStatus.OUT_OF_DATE_CONFIGURATION_NEEDED,
+    TcbStatus.OUT_OF_DATE,
+    TcbStatus.CONFIGURATION_AND_SW_HARDENING_NEEDED,
+    TcbStatus.CONFIGURATION_NEEDED,
+    TcbStatus.SW_HARDENING_NEEDED,
+    TcbStatus.UP_TO_DATE,
+)
+"""What is not patched is worse than what must be set up, and that worse than what enclaves must be hardened against."""
+
+
+def rank(status: TcbStatus) -> int:
+    """How good ``status`` is, 0 for the worst: two platforms, or two states of one, compare by it."""
+    return FROM_WORST_TO_BEST.index(status)
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """The level that a platform or a quoting enclave has reached: status, advisories that it is open to, date."""

@@ -74,7 +74,7 @@ class Verifier:
 
     def verify(self, raw: bytes, *, at: dt.datetime) -> VerifiedQuote:
         """As the function `verify`, with what this Verifier was made of."""
-        quote, report = _read(raw)
+        quote, report = read_sgx_quote(raw)
         platform = self._platform(self._chain_of(quote.certification))
         expired = [Step.PCK_VALIDITY] if platform.validity.judge(at, self._semantics) else []
         expired += self._find_expired(self._tcb_info, Step.TCB_INFO_VALIDITY, platform, at)
@@ -151,8 +151,8 @@ class Verifier:
         return weigh(platform, isv_svn, self._tcb_info, self._qe_identity)
 
 
-def _read(raw: bytes) -> tuple[Quote, ReportBody]:
-    """The quote and the SGX report in it. Raises VerificationError of QUOTE_FORMAT."""
+def read_sgx_quote(raw: bytes) -> tuple[Quote, ReportBody]:
+    """The quote in ``raw``, which anybody may have made, and its SGX report. Raises VerificationError, QUOTE_FORMAT."""
     step = Step.QUOTE_FORMAT
     try:
         quote = read_quote(raw)

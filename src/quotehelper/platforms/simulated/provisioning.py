@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from quotehelper.documents.collateral import from_files
 from quotehelper.documents.sgx_extension import PlatformConfiguration, SgxExtension, SgxType
 from quotehelper.errors import ConfigError, DecodeError
 from quotehelper.platforms.simulated import private_files
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from pathlib import Path
 
+    from quotehelper.documents.collateral import Collateral
     from quotehelper.platforms.simulated.authority import Authority
 
 CPU_SVN = bytes.fromhex("10100202ff0100050000000000000000")
@@ -115,6 +117,17 @@ def export_collateral(directory: Path, out: Path, now: dt.datetime) -> None:
     state = read_state(directory)
     files = encode_collateral(_read_authority(state), state, read_chain(directory), now)
     private_files.create(out, files, public=True)
+
+
+def collateral(directory: Path, now: dt.datetime) -> Collateral:
+    """What a verifier needs besides quotes of the platform in ``directory``, as of ``now``; nothing is written.
+
+    Raises ConfigError if the platform or its authority can't be read.
+    """
+    state = read_state(directory)
+    files = encode_collateral(_read_authority(state), state, read_chain(directory), now)
+    case = "case/"
+    return from_files({name.removeprefix(case): files[name] for name in files if name.startswith(case)})
 
 
 def _certify(state: PlatformState, authority: Authority, now: dt.datetime) -> bytes:
