@@ -126,11 +126,11 @@ CHECKS = (
     ),
     _check(
         "ukey-exchange.prepare",
-        "It gets target info and size (sgx_ra_get_msg1_ex)",
+        "Its key is selected from a list, and it gets target info and size (sgx_ra_get_msg1_ex)",
         "aesm 6.2",
         Family.UKEY_EXCHANGE,
         "The key exchange of the SDK does not begin",
-        c.quote_ex_prepares,
+        c.ukey_exchange_prepares,
     ),
     _check(
         "ukey-exchange.quote",
@@ -138,7 +138,7 @@ CHECKS = (
         "aesm 0.6, 6.2",
         Family.UKEY_EXCHANGE,
         "sgx_ra_get_msg3 refuses the quote within the enclave",
-        c.prepare_and_quote(c.quote_ex_prepares, c.ukey_exchange_quotes),
+        c.prepare_and_quote(c.ukey_exchange_prepares, c.ukey_exchange_quotes),
         needs_report=True,
     ),
     _check(

@@ -132,9 +132,10 @@ def intel(examined: Examined, key: bytes = K) -> Client:
 
 
 def quote_ex_chooses_key(examined: Examined) -> bytes:
-    """sgx_get_supported_att_key_id_num, …_ids, sgx_select_att_key_id with all that were listed."""
+    """sgx_get_supported_att_key_id_num, …_ids, sgx_select_att_key_id without a list."""
     client = intel(examined)
-    return _select(client, key_list(*(key.raw for key in client.listed_keys())))
+    client.listed_keys()
+    return _select(client, None)
 
 
 def quote_ex_prepares(examined: Examined, key: bytes = K, buffer: int | None = None) -> Ready:
@@ -163,6 +164,11 @@ def quote_ex_quotes_with_nonce(examined: Examined, ready: Ready) -> None:
     quote = unpadded(response.quote or b"")
     check_qe_report(examined, quote, info, response.qe_report_info)
     examined.accept_quote(quote, report)
+
+
+def ukey_exchange_prepares(examined: Examined) -> Ready:
+    """As the RemoteAttestation sample: 19 with the one id that its verifier takes, then sgx_ra_get_msg1_ex."""
+    return quote_ex_prepares(examined, _select(intel(examined), key_list(K)))
 
 
 def ukey_exchange_quotes(examined: Examined, ready: Ready) -> None:

@@ -24,6 +24,7 @@ _UNANSWERABLE = {
     "a byte that is no key": frame(b"\0"),
     "twelve bytes ff": frame(b"\xff" * 12),
     "an unknown request": frame(octets(99, b"xyz")),
+    "a request that is a number": frame(number(21, 5)),
     "field 20": frame(octets(20, b"")),
 }
 

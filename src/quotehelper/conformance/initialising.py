@@ -17,8 +17,7 @@ from quotehelper.conformance.examined import (
     succeeded,
     told,
 )
-from quotehelper.conformance.oddities import INTEL_TIMEOUT, MARKED_KEY, K, flipped, message, number, octets
-from quotehelper.sgx.key_id import AttestationKeyId
+from quotehelper.conformance.oddities import INTEL_TIMEOUT, SAME_KEYS, STRANGE_KEYS, K, message, number, octets
 from quotehelper.sgx.report import TargetInfo
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _SIZED = m.GetQuoteSizeExResponse
 _SIZE_ONLY = _INITIALISED(0, bytes(TargetInfo.SIZE), PUBLIC_KEY_ID_SIZE, None)
 _ATT_KEY_NOT_INITIALIZED = 42
 _GARBAGE = 0xDEADBEEF
-_OTHER_SIZES = (None, 0, PUBLIC_KEY_ID_SIZE - 1, PUBLIC_KEY_ID_SIZE + 1, 77, 0xFFFF_FFFF)
+_OTHER_SIZES = (None, 0, PUBLIC_KEY_ID_SIZE - 1, PUBLIC_KEY_ID_SIZE + 1, 64, 77, 0xFFFF_FFFF, 1 << 63)
 _FILLED = {*range(48), *range(52, 56)}
 """Bytes of a quoting enclave's target info that are not zero: MRENCLAVE, ATTRIBUTES, MISCSELECT (aesm 4.4)."""
 
@@ -60,8 +59,8 @@ def _init(examined: Examined) -> None:
 
 
 def _init_is_stable(examined: Examined) -> None:
-    again = prepared_of(examined.succeed(INIT, _INITIALISED))
-    if again != examined.prepared:
+    before = examined.prepared
+    if prepared_of(examined.succeed(INIT, _INITIALISED)) != before:
         raise Unmet("the same quoting enclave and key as before", "another one")
 
 
@@ -92,8 +91,7 @@ def _key_id_needs_256_bytes(examined: Examined) -> None:
 
 
 def _key_id_decides(examined: Examined) -> None:
-    for at in (0, 6, 54, 154, AttestationKeyId.BASE_SIZE - 1):
-        key = flipped(K, at)
+    for key in STRANGE_KEYS:
         buffer = PUBLIC_KEY_ID_SIZE
         examined.expect(_init_of(key), _INITIALISED(38, None, buffer, None))
         examined.expect(m.GetQuoteSizeExRequest(att_key_id=key), _SIZED(38, 0))
@@ -101,7 +99,7 @@ def _key_id_decides(examined: Examined) -> None:
 
 def _key_id_tail_is_free(examined: Examined) -> None:
     size = examined.quote_size
-    for key in (MARKED_KEY, flipped(K, AttestationKeyId.BASE_SIZE), K + b"\1" * 44):
+    for key in SAME_KEYS:
         prepared = prepared_of(examined.succeed(_init_of(key), _INITIALISED))
         if prepared != examined.prepared:
             raise Unmet("the key that the first 158 bytes name", "another one")

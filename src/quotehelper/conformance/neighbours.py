@@ -70,6 +70,7 @@ def _huge_buffer(examined: Examined) -> None:
     _ = examined.prepared
     request = quote_request(bytes(Report.SIZE), _HUGE, key=K)
     examined.expect(request, m.GetQuoteExResponse(3, None, None))
+    examined.expect(m.GetSupportedAttKeyIDsRequest(buf_size=_HUGE), m.GetSupportedAttKeyIDsResponse(3, None))
 
 
 _N = Family.NEIGHBOURS
@@ -107,7 +108,7 @@ CHECKS = (
     ),
     Check(
         "neighbours.huge-buffer",
-        "A quote buffer of 4 GiB is refused with 3",
+        "A buffer of 4 GiB for a quote or for key ids is refused with 3",
         "aesm 8.5",
         _N,
         "Any process on the machine can have the daemon killed for want of memory",

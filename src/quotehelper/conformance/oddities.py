@@ -53,3 +53,13 @@ STRANGE_KEY = b"".join((K[:6], b"\x5e" * 32, K[38:]))
 
 MARKED_KEY = K[: AttestationKeyId.BASE_SIZE] + b"\x5a" * (AttestationKeyId.SIZE - AttestationKeyId.BASE_SIZE)
 """K, with everything filled that does not decide which key it is."""
+
+STRANGE_KEYS = (STRANGE_KEY, *(flipped(K, at) for at in (0, 6, 54, 154, AttestationKeyId.BASE_SIZE - 1)))
+"""Ids that differ from K where it matters: signer, product, algorithm, the first and the last byte."""
+
+SAME_KEYS = (
+    MARKED_KEY,
+    *(flipped(K, at) for at in (AttestationKeyId.BASE_SIZE, 174, AttestationKeyId.SIZE - 1)),
+    K + b"\1" * 44,
+)
+"""Ids that name the same key as K."""
