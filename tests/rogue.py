@@ -100,6 +100,7 @@ class Rogue:
         self._listening.shutdown(socket.SHUT_RDWR)
         self._thread.join(60)
         self._listening.close()
+        self.path.unlink()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # shut down

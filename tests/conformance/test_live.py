@@ -17,9 +17,8 @@ import frames
 from harness import VECTORS, Daemon, run_cli
 from quotehelper.conformance import clients
 from quotehelper.conformance.catalogue import CHECKS
-from quotehelper.conformance.check import Family, Finding, Passed
+from quotehelper.conformance.check import Family
 from quotehelper.conformance.connection import INTEL, Peer, Speech
-from quotehelper.conformance.examine import examine
 from quotehelper.conformance.examined import Examined
 from quotehelper.conformance.simulated import Means, means_of_state
 
@@ -32,26 +31,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def means(state: Path) -> Means:
     return means_of_state(state, dt.datetime.now(dt.UTC))
-
-
-@pytest.fixture(scope="module")
-def findings(daemon: Daemon, means: Means) -> dict[str, Finding]:
-    examined = Examined(Peer(str(daemon.path)), reporter=means.reporter, judge=means.judge)
-    return {finding.check.id: finding for finding in examine(examined, CHECKS)}
-
-
-@pytest.mark.parametrize("check_id", [check.id for check in CHECKS])
-def test_our_daemon_passes(findings: dict[str, Finding], check_id: str) -> None:
-    result = findings[check_id].result
-    assert isinstance(result, Passed), result
-
-
-def test_the_verified_quote_is_up_to_date(findings: dict[str, Finding]) -> None:
-    assert findings["quote.verifies"].result == Passed("TCB status UpToDate")
-
-
-def test_the_memory_of_our_daemon_was_looked_at(findings: dict[str, Finding]) -> None:
-    assert findings["neighbours.huge-length"].result == Passed("")
 
 
 def test_names_are_given_once_and_each_family_has_checks() -> None:

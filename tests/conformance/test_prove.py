@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from quotehelper.documents.collateral import Collateral
     from quotehelper.platforms.platform import Platform
 
-NOW = dt.datetime.now(dt.UTC)
+NOW = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+"""After the platform has been made."""
 LATER = NOW + dt.timedelta(days=90)
 """When collateral made now has expired; certificates have not."""
 
@@ -64,9 +65,7 @@ def proof_of(state: Path, means: Means, tmp_path: Path) -> Callable[..., Proof]:
 
 def certified(directory: Path, certification: CertificationData) -> Platform:
     state = states.read_state(directory)
-    qe = Qe3(
-        state.cpu(), qe3_identity(*state.qe), state.provisioning_enclave(), state.pck_tcb, certification
-    )
+    qe = Qe3(state.cpu(), qe3_identity(*state.qe), state.provisioning_enclave(), state.pck_tcb, certification)
     return SimulatedPlatform(qe)
 
 
@@ -127,7 +126,9 @@ def test_a_quote_too_large_for_gramine_blocks(proof_of: Callable[..., Proof], st
     proof = proof_of(platform=certified(state, CertificationData(CertificationType.PCK_CHAIN, chain)))
     assert obstacles(proof) == {Obstacle.QUOTE_TOO_LARGE, Obstacle.CLIENT_FAILS}
     assert "8192" in proof.blocking[-1].reason
-    fits = states.read_chain(state) + b"\0" * (8192 - states.load(state).quote_size(states.load(state).attestation_keys()[0]))
+    fits = states.read_chain(state) + b"\0" * (
+        8192 - states.load(state).quote_size(states.load(state).attestation_keys()[0])
+    )
     proof = proof_of(platform=certified(state, CertificationData(CertificationType.PCK_CHAIN, fits)))
     assert (proof.quote_size_bytes, proof.blocking) == (8192, ())
 
@@ -208,9 +209,7 @@ def test_the_command_says_what_blocks_and_what_warns(daemon: Daemon, state: Path
     assert [told["doubt"] for told in json.loads(unjudged.stdout)["warnings"]] == ["no_report"]
 
 
-def test_the_command_refuses_a_daemon_that_something_stands_against(
-    state: Path, tmp_path: Path
-) -> None:
+def test_the_command_refuses_a_daemon_that_something_stands_against(state: Path, tmp_path: Path) -> None:
     path = tmp_path / "aesm.socket"
     chain = states.read_chain(state).rstrip(b"\0") + b"\n" * 4000
     with Rogue(path, certified(state, CertificationData(CertificationType.PCK_CHAIN, chain)), Fault()):
