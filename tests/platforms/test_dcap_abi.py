@@ -50,6 +50,8 @@ def test_a_c_compiler_lays_the_structures_out_alike(dcap_libraries: DcapLibrarie
         compiled.setdefault(structure, {})[field] = int(offset), int(size)
     assert compiled.pop("sgx_target_info_t") == {"-": (0, ctypes.sizeof(abi.TargetInfoBuffer))}
     assert compiled.pop("sgx_report_t") == {"-": (0, ctypes.sizeof(abi.ReportBuffer))}
+    assert compiled.pop("sgx_ql_pck_cert_id_t") == {"-": (0, 43), "pce_id": (41, 2)}  # the provider's own, dcap 4.1
+    assert compiled.pop("sgx_ql_config_t") == {"-": (0, 34), "p_cert_data": (26, 8)}
     assert compiled == {name: {"-": (0, ctypes.sizeof(kind))} | layout(name) for name, kind in STRUCTURES.items()}
 
 

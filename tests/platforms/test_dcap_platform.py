@@ -8,6 +8,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from harness import run_cli
 from quotehelper.aesm import messages
@@ -382,6 +384,25 @@ def test_what_is_no_quote_is_not_passed_on(
     error = failure(lambda: platform.quote(made, KEY))
     assert error.cause is PlatformCause.FAILED
     assert "no quote" in error.detail
+
+
+def test_what_follows_the_quote_in_its_buffer_is_cut_off(
+    platform: DcapPlatform, app: Enclave, simulated_enclaves: SimulatedEnclaves
+) -> None:
+    made = report(platform, app)
+    exact = platform.quote_size(KEY)
+    simulated_enclaves.answer("size", (exact + 50).to_bytes(4, "little"))
+    assert len(platform.quote(made, KEY).quote) == exact
+
+
+@given(raw=st.binary(max_size=2000))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+def test_any_bytes_in_place_of_a_quote_give_a_deliberate_error(
+    platform: DcapPlatform, app: Enclave, simulated_enclaves: SimulatedEnclaves, raw: bytes
+) -> None:
+    made = report(platform, app)
+    simulated_enclaves.answer("quote", raw or b"\0")
+    assert failure(lambda: platform.quote(made, KEY)).cause is PlatformCause.FAILED
 
 
 @pytest.mark.parametrize("size", [0, (1 << 20) + 1, 0xFFFFFFFF])

@@ -17,7 +17,14 @@ from quotehelper.node.config import Limits
 from quotehelper.node.service import STATUS_OF_CAUSE, Service
 from quotehelper.platforms.simulated.cpu import EnclaveIdentity
 from quotehelper.platforms.simulated.state import load, load_cpu
-from quotehelper.platforms.upstream import CAUSE_OF_STATUS, KEYS_KEPT_S, SIZE_KEPT_S, UpstreamPlatform, open_upstream
+from quotehelper.platforms.upstream import (
+    CAUSE_OF_STATUS,
+    KEYS_KEPT_S,
+    SIZE_KEPT_S,
+    TIMEOUT_S,
+    UpstreamPlatform,
+    open_upstream,
+)
 from quotehelper.sgx.key_id import QE3_KEY_ID, AttestationAlgorithm, AttestationKeyId
 from quotehelper.sgx.quote import read_quote
 from quotehelper.sgx.report import Attributes, Report, TargetInfo
@@ -179,6 +186,30 @@ def test_a_size_is_kept_for_the_quote_that_follows(
     assert service.asked(m.GetQuoteSizeExRequest) == 2
 
 
+def test_a_size_is_forgotten_with_the_quoting_enclave_it_was_for(
+    platform: UpstreamPlatform, service: ScriptedService, other: Other
+) -> None:
+    platform.target(KEY)
+    platform.quote_size(KEY)
+    platform.target(KEY)
+    platform.quote_size(KEY)
+    assert service.asked(m.GetQuoteSizeExRequest) == 1
+    other.target = OTHER_TARGET
+    platform.target(KEY)
+    platform.quote_size(KEY)
+    assert service.asked(m.GetQuoteSizeExRequest) == 2
+
+
+def test_keys_are_asked_for_anew_once_one_is_unknown(
+    platform: UpstreamPlatform, service: ScriptedService, other: Other
+) -> None:
+    platform.attestation_keys()
+    other.statuses = {m.InitQuoteExRequest: 38}
+    assert failure(lambda: platform.target(KEY)).cause is PlatformCause.UNSUPPORTED_KEY
+    platform.attestation_keys()
+    assert service.asked(m.GetSupportedAttKeyIDsRequest) == 2
+
+
 def test_a_quote_that_has_grown_is_had_all_the_same(platform: UpstreamPlatform, other: Other, genuine: bytes) -> None:
     quote = read_quote(genuine)
     longer = quote.certification._replace(data=quote.certification.data + b"\0" * 100)
@@ -231,6 +262,16 @@ def test_a_service_that_has_been_restarted_is_initialised_once(
     assert service.asked(m.InitQuoteExRequest) == 2
 
 
+def test_a_key_made_anew_has_its_size_asked_for_anew(
+    platform: UpstreamPlatform, other: Other, service: ScriptedService
+) -> None:
+    platform.target(KEY)
+    platform.quote_size(KEY)
+    other.not_initialized = 1
+    assert platform.quote(REPORT, KEY).quote
+    assert service.asked(m.GetQuoteSizeExRequest) == 2
+
+
 def test_a_key_that_stays_uninitialised_is_passed_on(
     platform: UpstreamPlatform, other: Other, service: ScriptedService
 ) -> None:
@@ -263,8 +304,10 @@ def test_it_may_go_and_come_back(state: Path, tmp_path: Path, log: WrittenLog) -
     with Daemon(state, path) as running:
         running.wait_for(" ready ")
         before = platform.target(KEY)
+        assert platform.quote_size(KEY)
+        assert platform.attestation_keys()
         assert running.stop() == 0
-    for ask in (platform.attestation_keys, lambda: platform.quote(REPORT, KEY), lambda: platform.quote_size(KEY)):
+    for ask in (lambda: platform.target(KEY), platform.attestation_keys, lambda: platform.quote_size(KEY)):
         assert failure(ask).cause is PlatformCause.UNAVAILABLE
     with Daemon(state, path) as running:
         running.wait_for(" ready ")
@@ -273,15 +316,26 @@ def test_it_may_go_and_come_back(state: Path, tmp_path: Path, log: WrittenLog) -
     assert told == ["upstream is gone", "upstream is back", "upstream is gone", "upstream is back"]
 
 
-def test_silence_ends_with_the_deadline_that_all_conversations_share(
-    service: ScriptedService, log: WrittenLog, tmp_path: Path
-) -> None:
+def test_silence_ends_with_the_deadline(service: ScriptedService, log: WrittenLog, tmp_path: Path) -> None:
     service.answer = lambda _request: None
     platform = UpstreamPlatform(str(service.path), str(tmp_path / "own"), log, timeout_s=0.05)
     error = failure(lambda: platform.quote(REPORT, KEY))
     assert error.cause is PlatformCause.UNAVAILABLE
-    assert "no answer within" in error.detail
+    assert f"{service.path}: no answer within" in error.detail
     assert len(service.requests) == 1
+
+
+def test_all_that_one_quote_takes_shares_its_deadline(
+    platform: UpstreamPlatform, service: ScriptedService, other: Other, clock: Clock
+) -> None:
+    def answer(request: m.Request) -> m.Response | None:
+        if isinstance(request, m.GetQuoteExRequest):
+            return None
+        clock.now += TIMEOUT_S - 0.125
+        return other(request)
+
+    service.answer = answer
+    assert "no answer within 0.125 s" in failure(lambda: platform.quote(REPORT, KEY)).detail
 
 
 def test_no_connection_stays_open(platform: UpstreamPlatform) -> None:

@@ -26,5 +26,9 @@ int main(void) {
     FIELD(sgx_ql_qe_report_info_t, nonce);
     FIELD(sgx_ql_qe_report_info_t, app_enclave_target_info);
     FIELD(sgx_ql_qe_report_info_t, qe_report);
+    WHOLE(sgx_ql_pck_cert_id_t);
+    FIELD(sgx_ql_pck_cert_id_t, pce_id);
+    WHOLE(sgx_ql_config_t);
+    FIELD(sgx_ql_config_t, p_cert_data);
     return 0;
 }
