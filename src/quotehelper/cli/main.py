@@ -28,6 +28,7 @@ _COMMANDS = {
     "show": "Decode a quote, report, certificate or collateral document for people, or as JSON.",
     "simulate": "Create and use a simulated SGX platform.",
     "demo": "See the whole of it work: platform, daemon, client, verified quote.",
+    "webhook": "Opt pods in to quoting as Kubernetes creates them.",
     "bench": "Measure a daemon: quotes a second, latency, errors.",
     "completion": "Print the completion script of a shell.",
 }
