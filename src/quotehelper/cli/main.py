@@ -29,6 +29,7 @@ _COMMANDS = {
     "simulate": "Create and use a simulated SGX platform.",
     "demo": "See the whole of it work: platform, daemon, client, verified quote.",
     "webhook": "Opt pods in to quoting as Kubernetes creates them.",
+    "doctor": "Find out why quoting does not work.",
     "bench": "Measure a daemon: quotes a second, latency, errors.",
     "completion": "Print the completion script of a shell.",
 }
