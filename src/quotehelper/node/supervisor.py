@@ -5,7 +5,7 @@ serving process that dies is replaced; clients wait in the sockets' backlog mean
 
 An instance goes through these stages::
 
-    candidate  serves a socket in the private directory only, to be tried out (with ``--take-over``)
+    candidate  serves a socket in the private directory only, and is examined there (with ``--take-over``)
     serving    has the path, by claim or by hand-over
     retired    has handed over: stays alive, so that nothing restarts it, and serves nobody
     ending     was told to end, and answers what is in flight
@@ -22,17 +22,20 @@ from typing import TYPE_CHECKING
 
 from quotehelper.errors import ConfigError, QuoteHelperError
 from quotehelper.node import handover
+from quotehelper.node.config import encode_settings
 from quotehelper.node.crew import Crew
 from quotehelper.node.events import Events, Signals
 from quotehelper.node.handover import Giver, HandoverFailed, Refused
 from quotehelper.node.listener import Listener, adopt, claim, listen_privately, owner_of, take_over
 from quotehelper.node.log import Log
 from quotehelper.node.private_directory import Instance, PrivateDirectory, Quoting, boot_seconds
+from quotehelper.node.proving import Proving
 
 if TYPE_CHECKING:
     import socket
 
     from quotehelper.node.config import Reloadable, Settings
+    from quotehelper.node.proving import Verdict
 
 _HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 GRACE_S = 2.0
@@ -44,7 +47,7 @@ LISTEN_S = 1.0
 LOCK_S = 30.0
 """Seconds that another instance may take to publish itself."""
 
-EXIT_DONE = 0
+EXIT_DONE, EXIT_REFUSED = 0, 1
 
 
 class Stage(enum.Enum):
@@ -86,7 +89,9 @@ class Supervisor:
         self._giver: Giver | None = None
         self._candidate: socket.socket | None = None
         self._quoting: Quoting | None = None
+        self._proving: Proving | None = None
         self._announced = False
+        self._exit_code = EXIT_DONE
 
     def run(self) -> int:
         """Go through the stages until the last serving process has ended."""
@@ -95,7 +100,7 @@ class Supervisor:
             while self._stage is not Stage.ENDING or len(self._crew):
                 self._events.wait()
             self._log.info("ended", socket=self._settings.socket.path)
-            return EXIT_DONE
+            return self._exit_code
         finally:
             self._crew.signal(signal.SIGKILL)
             self._give_up()
@@ -127,13 +132,38 @@ class Supervisor:
         """A serving process is ready, or has reloaded; ``quoting``: what it quotes with."""
         said = json.loads(quoting)
         self._quoting = said and Quoting(**said)
-        if self._stage is Stage.CANDIDATE and self._crew.complete:
-            self._take_over()
+        if self._stage is Stage.CANDIDATE and self._crew.complete and self._proving is None:
+            self._prove()
+        self._heed_serving()
+
+    def _heed_serving(self) -> None:
         if self._stage is Stage.SERVING:
             self._note_quoting()
             if self._crew.complete and not self._announced:
                 self._announced = True
                 self._announce()
+
+    def _prove(self) -> None:
+        """Be examined, unless nobody serves: then nobody could be hurt, and nobody served in the meantime."""
+        path = self._settings.socket.path
+        if self._candidate is None or owner_of(path) is None:
+            self._take_over()
+            return
+        candidate = self._candidate.getsockname()
+        self._proving = Proving(encode_settings(self._settings), candidate, path, self._events, self._heed_verdict)
+
+    def _heed_verdict(self, verdict: Verdict) -> None:
+        """Take over if nothing speaks against it; else end, and leave the instance that serves in its place."""
+        for told in verdict.warnings:
+            self._log.warning("doubt before publishing", reason=told.reason, remedy=told.remedy)
+        for told in verdict.blocking:
+            self._log.error("not published", reason=told.reason, remedy=told.remedy)
+        if not verdict.blocking:
+            self._take_over()
+            self._heed_serving()
+            return
+        self._exit_code = EXIT_REFUSED
+        self._end("it must not be published")
 
     def _take_over(self) -> None:
         """Become the instance that serves. Raises ConfigError if the path can't be had."""
@@ -278,12 +308,18 @@ class Supervisor:
         elif number is signal.SIGHUP:
             self._reload()
         elif self._stage is not Stage.ENDING:
-            self._log.info("ending", reason=number.name, drain_s=self._limits.drain_s)
-            self._stage = Stage.ENDING
-            self._events.forget_moments()
-            self._give_up()
-            self._crew.end()
-            self._kill_later()
+            self._end(number.name)
+
+    def _end(self, reason: str) -> None:
+        """Answer what is in flight, and end."""
+        self._log.info("ending", reason=reason, drain_s=self._limits.drain_s)
+        if self._proving is not None:
+            self._proving.end()
+        self._stage = Stage.ENDING
+        self._events.forget_moments()
+        self._give_up()
+        self._crew.end()
+        self._kill_later()
 
     def _kill_later(self) -> None:
         self._events.after("kill", self._limits.drain_s + GRACE_S, self._kill)
@@ -310,7 +346,8 @@ class Supervisor:
 
     def _private_descriptors(self) -> tuple[int, ...]:
         """What no serving process may keep: whoever has the hand-over socket could answer there."""
-        return () if self._giver is None else self._giver.descriptors()
+        proving = () if self._proving is None or self._proving.descriptor is None else (self._proving.descriptor,)
+        return proving if self._giver is None else (*proving, *self._giver.descriptors())
 
     def _give_up(self) -> None:
         """Let nobody connect any more, and remove what is ours."""

@@ -181,6 +181,11 @@ class Qe3:
         """The size in bytes of every quote."""
 
     @property
+    def isv_svn(self) -> int:
+        """Its version."""
+        return self._enclave.identity.isv_svn
+
+    @property
     def target_info(self) -> TargetInfo:
         """For whom a report must be made to be quoted: MRENCLAVE, attributes, MISCSELECT, nothing else (aesm 4.4)."""
         identity = self._enclave.identity

@@ -24,11 +24,10 @@ class SimulatedPlatform:
     So there is no moment at which a client could be told that the key is not initialised (aesm 0, rule 10).
     """
 
-    __slots__ = ("_qe", "_reopening", "_target")
+    __slots__ = ("_qe", "_target")
 
-    def __init__(self, qe: Qe3, isv_svn: int) -> None:
+    def __init__(self, qe: Qe3) -> None:
         self._qe = qe
-        self._reopening: Reopening = {"isv_svn": isv_svn, "mr_enclave": qe.target_info.mr_enclave.hex()}
         self._target = QuotingTarget(qe.target_info, qe.public_key_id)
 
     def attestation_keys(self) -> tuple[AttestationKeyId, ...]:
@@ -56,7 +55,7 @@ class SimulatedPlatform:
 
     def reopening(self) -> Reopening:
         """Version and MRENCLAVE of the quoting enclave."""
-        return self._reopening
+        return {"isv_svn": self._qe.isv_svn, "mr_enclave": self._target.target_info.mr_enclave.hex()}
 
     def close(self) -> None:
         """Nothing is held that would have to be given up."""

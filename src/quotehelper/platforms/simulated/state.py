@@ -113,8 +113,7 @@ def load(directory: Path, qe: EnclaveVersion | None = None) -> SimulatedPlatform
     if encode_point(pce.pck_public_key(state.pck_tcb)) not in certificate:
         raise _damaged(directory / CHAIN_FILE, "the first certificate is not for this platform's PCK key")
     certification = CertificationData(CertificationType.PCK_CHAIN, chain)
-    qe3 = Qe3(state.cpu(), qe3_identity(*state.qe), pce, state.pck_tcb, certification)
-    return SimulatedPlatform(qe3, state.qe.isv_svn)
+    return SimulatedPlatform(Qe3(state.cpu(), qe3_identity(*state.qe), pce, state.pck_tcb, certification))
 
 
 def load_cpu(directory: Path) -> Cpu:
