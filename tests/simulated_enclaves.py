@@ -143,7 +143,7 @@ class SimulatedEnclaves:
     def _serve(self, connection: socket.socket) -> None:
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         process = self._processes[struct.unpack("3i", credentials)[0]]
-        with connection, connection.makefile("rwb") as stream, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), connection, connection.makefile("rwb") as stream:
             while header := stream.read(20):
                 call = header[:16].rstrip(b"\0").decode()
                 payload = stream.read(int.from_bytes(header[16:], "little"))

@@ -26,6 +26,7 @@ _COMMANDS = {
     "verify": "Verify quotes: are they genuine, and does a policy want them.",
     "conformance": "Try whether a daemon, ours or any other, answers each known client as it needs it.",
     "show": "Decode a quote, report, certificate or collateral document for people, or as JSON.",
+    "hardware-report": "Look at this machine's SGX and try its platform: one redacted archive.",
     "simulate": "Create and use a simulated SGX platform.",
     "demo": "See the whole of it work: platform, daemon, client, verified quote.",
     "webhook": "Opt pods in to quoting as Kubernetes creates them.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from quotehelper.aesm.transport import SOCKET_PATH
+from quotehelper.cli.platform_options import platform_options
 from quotehelper.errors import ConfigError
 from quotehelper.node.config import Settings, SocketSettings, encode_settings
 from quotehelper.node.log import Level, LogFormat
@@ -82,16 +83,7 @@ def _choose_platform(dcap: DcapFiles) -> str:
     show_envvar=True,
     help="simulated: its state directory; `quotehelper simulate init` makes one.",
 )
-@click.option(
-    "--upstream", default="", metavar="PATH", show_envvar=True, help="upstream: the other AESM service's socket."
-)
-@click.option(
-    "--dcap-library", metavar="PATH", show_envvar=True, help="dcap: libsgx_dcap_ql.so.1, if not where the loader looks."
-)
-@click.option(
-    "--dcap-enclaves", metavar="PATH", show_envvar=True, help="dcap: directory of the signed QE3, PCE and ID enclave."
-)
-@click.option("--dcap-provider", metavar="PATH", show_envvar=True, help="dcap: the quote provider library.")
+@platform_options
 @click.option(
     "--qe-isv-svn",
     type=click.IntRange(1, 0xFFFF),

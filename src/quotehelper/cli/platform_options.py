@@ -1,0 +1,37 @@
+"""Options that several commands have: where a platform finds what it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_OPTIONS = (
+    click.option(
+        "--upstream", default="", metavar="PATH", show_envvar=True, help="upstream: the other AESM service's socket."
+    ),
+    click.option(
+        "--dcap-library",
+        metavar="PATH",
+        show_envvar=True,
+        help="dcap: libsgx_dcap_ql.so.1, if not where the loader looks.",
+    ),
+    click.option(
+        "--dcap-enclaves",
+        metavar="PATH",
+        show_envvar=True,
+        help="dcap: directory of the signed QE3, PCE and ID enclave.",
+    ),
+    click.option("--dcap-provider", metavar="PATH", show_envvar=True, help="dcap: the quote provider library."),
+)
+
+
+def platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--upstream``, ``--dcap-library``, ``--dcap-enclaves`` and ``--dcap-provider``."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
