@@ -116,8 +116,19 @@ def test_a_library_that_hangs_is_a_result(
 
 def test_another_service_is_looked_at_as_well(daemon: Daemon, tmp_path: Path) -> None:
     out = tmp_path / "report.tar.gz"
-    run_cli("hardware-report", "--platform", "upstream", "--upstream", str(daemon.path), "--out", str(out))
-    assert set(outcomes(documents(out)).values()) == {"done"}
+    path = str(daemon.path)
+    run_cli("hardware-report", "--platform", "upstream", "--upstream", path, "--socket", path, "--out", str(out))
+    told = documents(out)
+    assert set(outcomes(told).values()) == {"done"}
+    assert told["conformance.json"]["failed"] == 0
+    assert told["conformance.json"]["passed"] > 20
+    assert len(told["conformance.json"]["results"]) > 20
+
+
+def test_a_daemon_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
+    out = tmp_path / "report.tar.gz"
+    run_cli("hardware-report", "--socket", str(tmp_path / "none"), "--out", str(out), check=False)
+    assert "No such file or directory" in documents(out)["conformance.json"]["left_out"]
 
 
 def test_what_is_no_report_is_a_mistake(tmp_path: Path) -> None:
