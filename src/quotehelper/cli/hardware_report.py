@@ -40,12 +40,6 @@ _REPORT_SIZE = 432
     show_envvar=True,
     help="Whose quoting is looked at.",
 )
-@click.option(
-    "--state",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    show_envvar=True,
-    help="simulated: its state directory.",
-)
 @platform_options
 @click.option(
     "--report", type=_FILE, help="A report (432 bytes) that an enclave here made for `target-info`: quote it."

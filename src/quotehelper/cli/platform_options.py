@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 _OPTIONS = (
+    click.option(
+        "--state",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        show_envvar=True,
+        help="simulated: its state directory; `quotehelper simulate init` makes one.",
+    ),
     click.option(
         "--upstream", default="", metavar="PATH", show_envvar=True, help="upstream: the other AESM service's socket."
     ),
@@ -31,7 +38,7 @@ _OPTIONS = (
 
 
 def platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--upstream``, ``--dcap-library``, ``--dcap-enclaves`` and ``--dcap-provider``."""
+    """``--state``, ``--upstream``, ``--dcap-library``, ``--dcap-enclaves`` and ``--dcap-provider``."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -77,12 +77,6 @@ def _choose_platform(dcap: DcapFiles) -> str:
     show_envvar=True,
     help="Who makes the quotes: Intel's library here, another AESM service, or a simulation; auto: Intel's library.",
 )
-@click.option(
-    "--state",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    show_envvar=True,
-    help="simulated: its state directory; `quotehelper simulate init` makes one.",
-)
 @platform_options
 @click.option(
     "--qe-isv-svn",
