@@ -7,6 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from quotehelper.platforms.hardware import DeviceNode, Hardware, obstacles, read_hardware
 
@@ -90,6 +92,17 @@ def test_what_the_kernel_shows_is_understood(machine: Path, file: str, content: 
 def test_odd_mounts_say_nothing(machine: Path, mounts: str) -> None:
     (machine / "proc/mounts").write_text(mounts)
     assert not read_hardware(str(machine)).dev_noexec
+
+
+@given(raw=st.binary(max_size=300))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_bytes_in_the_kernel_s_files_are_survived(machine: Path, raw: bytes) -> None:
+    (machine / "etc").mkdir(exist_ok=True)
+    for name in ("proc/cpuinfo", "proc/mounts", "etc/ld.so.cache"):
+        (machine / name).write_bytes(b"flags\t: " + raw)
+    found = read_hardware(str(machine))
+    assert found.library == str(machine / LIBRARY)
+    assert all(obstacle.remedy for obstacle in obstacles(found))
 
 
 @pytest.mark.parametrize("name", ["sgx_enclave", "sgx_provision"])

@@ -117,6 +117,14 @@ def failure(call: Callable[[], object]) -> PlatformError:
     return caught.value
 
 
+def resized(genuine: bytes, change: int) -> bytes:
+    """A quote whose certification data is longer, or shorter, by ``change`` bytes."""
+    quote = read_quote(genuine)
+    data = quote.certification.data
+    size = len(data) + change
+    return quote._replace(certification=quote.certification._replace(data=data[:size].ljust(size, b"\0"))).encode()
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -211,10 +219,8 @@ def test_keys_are_asked_for_anew_once_one_is_unknown(
 
 
 def test_a_quote_that_has_grown_is_had_all_the_same(platform: UpstreamPlatform, other: Other, genuine: bytes) -> None:
-    quote = read_quote(genuine)
-    longer = quote.certification._replace(data=quote.certification.data + b"\0" * 100)
     platform.quote_size(KEY)
-    other.quote = quote._replace(certification=longer).encode()
+    other.quote = resized(genuine, 100)
     assert platform.quote(REPORT, KEY).quote == other.quote
     assert platform.quote_size(KEY) == len(genuine) + 100
 
@@ -222,20 +228,16 @@ def test_a_quote_that_has_grown_is_had_all_the_same(platform: UpstreamPlatform, 
 def test_a_quote_that_has_shrunk_comes_without_padding(
     platform: UpstreamPlatform, other: Other, genuine: bytes
 ) -> None:
-    quote = read_quote(genuine)
-    shorter = quote.certification._replace(data=quote.certification.data[:-100])
     platform.quote_size(KEY)
-    other.quote = quote._replace(certification=shorter).encode()
+    other.quote = resized(genuine, -100)
     assert platform.quote(REPORT, KEY).quote == other.quote
 
 
 def test_a_client_with_too_little_room_for_a_quote_that_has_grown_is_told(
     platform: UpstreamPlatform, other: Other, genuine: bytes, log: WrittenLog
 ) -> None:
-    quote = read_quote(genuine)
-    longer = quote.certification._replace(data=quote.certification.data + b"\0" * 100)
     platform.quote_size(KEY)
-    other.quote = quote._replace(certification=longer).encode()
+    other.quote = resized(genuine, 100)
     request = m.GetQuoteExRequest(report=REPORT.raw, att_key_id=KEY.raw, buf_size=len(genuine))
     answer = m.decode_response(Service(platform, Limits(), log).answer(request)[4:], m.GetQuoteExResponse)
     assert (answer.error_code, answer.quote) == (3, None)
