@@ -280,6 +280,27 @@ def test_another_quoting_enclave_is_told_to_clients_as_a_key_that_is_not_ready(
     assert platform.quote(report(platform, app), KEY).quote
 
 
+def test_every_client_with_a_report_for_the_former_quoting_enclave_is_told_to_ask_anew(
+    platform: DcapPlatform, app: Enclave, simulated_enclaves: SimulatedEnclaves
+) -> None:
+    made = report(platform, app)
+    simulated_enclaves.change_tcb(qe_svn=12)
+    for _ in range(3):
+        assert failure(lambda: platform.quote(made, KEY)).cause is PlatformCause.KEY_NOT_INITIALIZED
+    simulated_enclaves.change_tcb()
+    platform.target(KEY)
+    assert failure(lambda: platform.quote(made, KEY)).cause is PlatformCause.KEY_NOT_INITIALIZED
+
+
+def test_a_report_that_is_invalid_stays_so_while_the_quoting_enclave_is_the_same(
+    platform: DcapPlatform, app: Enclave, simulated_enclaves: SimulatedEnclaves
+) -> None:
+    made = report(platform, app)
+    simulated_enclaves.change_tcb()
+    assert platform.quote(made, KEY).quote
+    assert failure(lambda: platform.quote(Report(bytes(432)), KEY)).cause is PlatformCause.INVALID_REPORT
+
+
 def test_a_key_that_stays_away_is_told_after_one_attempt(
     platform: DcapPlatform, app: Enclave, simulated_enclaves: SimulatedEnclaves
 ) -> None:

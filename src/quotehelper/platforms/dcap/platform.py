@@ -55,6 +55,7 @@ class DcapPlatform:
         self._told_no_provider = False
         self._keys: tuple[AttestationKeyId, ...] | None = None
         self._target: QuotingTarget | None = None
+        self._replaced = False
 
     def attestation_keys(self) -> tuple[AttestationKeyId, ...]:
         """The library's ECDSA-P256 key; while it can't be loaded, the one that it and all clients have compiled in."""
@@ -94,10 +95,16 @@ class DcapPlatform:
 
         A key that has to be made anew, as after a TCB update, is; the quote is then made after all if the quoting
         enclave is still the one for which reports were made. Raises PlatformError: KEY_NOT_INITIALIZED if it is not,
-        INVALID_REPORT, UNABLE_TO_MAKE_QE_REPORT, and as ``target`` does.
+        and from then on for reports whose MAC does not hold: they may have been made for its predecessor, and clients
+        ask anew for this cause alone. INVALID_REPORT, UNABLE_TO_MAKE_QE_REPORT, and as ``target`` does.
         """
         self._check_key(key)
-        return self._mended(lambda: self._quote(report, qe_report_info))
+        try:
+            return self._mended(lambda: self._quote(report, qe_report_info))
+        except PlatformError as error:
+            if error.cause is not PlatformCause.INVALID_REPORT or not self._replaced:
+                raise
+            raise PlatformError(PlatformCause.KEY_NOT_INITIALIZED, f"{_PERHAPS_REPLACED} {error.detail}") from error
 
     def reopening(self) -> Reopening:
         """Nothing: one process loads one quoting enclave of Intel's, and its successor's image need not have it."""
@@ -145,6 +152,7 @@ class DcapPlatform:
         if key_id is None:
             key_id = known.public_key_id if known and known.target_info == target_info else _UNKNOWN_KEY_ID
         self._target = QuotingTarget(target_info, key_id)
+        self._replaced = self._replaced or (known is not None and known.target_info != target_info)
         return self._target
 
     def _mended(self, ask: Callable[[], _T]) -> _T:
@@ -161,11 +169,7 @@ class DcapPlatform:
         if known is not None:
             self._log.warning("attestation key renewed", reason=reason.detail, quoting_enclave_changed=changed)
         if changed:
-            raise PlatformError(
-                PlatformCause.KEY_NOT_INITIALIZED,
-                "the quoting enclave is another one now. The client must get the target info again and make a new "
-                "report for it",
-            ) from reason
+            raise PlatformError(PlatformCause.KEY_NOT_INITIALIZED, _REPLACED) from reason
         return ask()
 
     def _size(self) -> int:
@@ -209,6 +213,10 @@ class DcapPlatform:
         return PlatformError(PlatformCause.NO_CERTIFICATE, detail)
 
 
+_REPLACED = (
+    "the quoting enclave is another one now. The client must get the target info again and make a new report for it"
+)
+_PERHAPS_REPLACED = "the report may have been made for a quoting enclave that has been replaced."
 _NO_PROVIDER = (
     "There is no quote provider library. Install libsgx-dcap-default-qpl, or az-dcap-client on Azure, or name one with "
     "--dcap-provider"
