@@ -11,6 +11,7 @@
     ├── CryptoError       a signature or MAC that must hold does not
     ├── VerificationError a quote is not proven: refuse it; its step and reason say where and why
     │   └── CollateralError   it can't be told, for lack of current collateral: refresh that, refuse until then
+    ├── SourceError       a collateral document was not to be had, or not to be kept; its cause says why
     ├── PolicyError       a verified quote is not what is wanted: refuse it; lists every violation
     └── ConfigError       the operator must act: says what is wrong, and what to do
 
@@ -158,6 +159,35 @@ class VerificationError(QuoteHelperError):
 
 class CollateralError(VerificationError):
     """Neither yes nor no: collateral is missing, or not valid at the time in question."""
+
+
+class SourceCause(enum.Enum):
+    """Why a document of collateral could not be had, or is not kept."""
+
+    NOT_FOUND = "the source does not have it"
+    NOT_ALLOWED = "the source refuses to give it"
+    UNREACHABLE = "the source can't be reached, or does not answer in time"
+    MALFORMED = "the answer is not of the form that it should have"
+    UNPROVEN = "it is not proven to come from whom it should"
+    STALE = "it has expired"
+    OLDER = "it is older than what is kept"
+    NOT_AVAILABLE = "no certificate is available for this TCB"
+    UNKNOWN_PLATFORM = "the platform is not among those that are kept"
+    NOT_IN_THIS_MODE = "it would have to be fetched, which this mode does not do"
+    STORE = "the store can't be used"
+
+
+class SourceError(QuoteHelperError):
+    """A document of collateral was not to be had, or not to be kept: what is kept stays.
+
+    ``cause`` says what can be done: look elsewhere, try again later, or be alarmed. ``detail`` says it in words.
+    """
+
+    def __init__(self, cause: SourceCause, what: str, detail: str = "") -> None:
+        super().__init__(f"{what}: {cause.value}{f' ({detail})' if detail else ''}")
+        self.cause = cause
+        self.what = what
+        self.detail = detail
 
 
 class Violation(NamedTuple):

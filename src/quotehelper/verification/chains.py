@@ -87,6 +87,30 @@ def verify_pck_chain(pem: bytes, roots: Roots, semantics: Semantics) -> PckChain
     return PckChain(leaf, intermediate, root, leaf.public_key, platform)
 
 
+def verify_ca_chain(pem: bytes, step: Step, roots: Roots, semantics: Semantics) -> tuple[Certificate, Certificate]:
+    """Intermediate and root in ``pem``, which came with a revocation list. Raises VerificationError of ``step``."""
+    certificates = _read(pem, step)
+    if len(certificates) != 2:  # noqa: PLR2004  intermediate and root
+        raise VerificationError(step, _FORMAT, f"The CA's chain has {len(certificates)} certificates, not two")
+    root = _take(certificates, Role.ROOT.value, step)
+    intermediate = _take(certificates, _INTERMEDIATE_PHRASE, step)
+    _check_issued(root, root, step)
+    _check_issued(intermediate, root, step)
+    for certificate, length in ((root, 1), (intermediate, 0)):
+        _check_extensions(certificate, step, semantics, path_length=length)
+    _check_trusted(root, roots, step)
+    return intermediate, root
+
+
+def verify_root(pem: bytes, step: Step, roots: Roots, semantics: Semantics) -> Certificate:
+    """The root in ``pem``, any chain that ends in it. Raises VerificationError of ``step``."""
+    root = _take(_read(pem, step), Role.ROOT.value, step)
+    _check_issued(root, root, step)
+    _check_extensions(root, step, semantics, path_length=1)
+    _check_trusted(root, roots, step)
+    return root
+
+
 def verify_signing_chain(pem: bytes, step: Step, root_crl: bytes, roots: Roots, semantics: Semantics) -> SigningChain:
     """The chain in ``pem``, which came with a signed document. Raises VerificationError of ``step``.
 
