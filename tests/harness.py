@@ -23,20 +23,14 @@ DEADLINE_S = 60.0
 """Seconds after which a test gives up waiting for an event; never reached when things work."""
 
 
-class Daemon:
-    """``quotehelper serve`` as a process. ``lines`` is its log so far."""
+class Program:
+    """A program of ours as a process. ``lines`` is its log so far."""
 
-    def __init__(self, state: Path, path: Path, *options: str) -> None:
-        self.path = path
+    def __init__(self, *command: str) -> None:
         self.lines: list[str] = []
         self._news = threading.Condition()
         self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "quotehelper", "serve", "--platform", "simulated"),
-                *("--state", str(state), "--socket", str(path), *options),
-            ],
-            stderr=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-m", "quotehelper", *command], stderr=subprocess.PIPE, text=True
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -65,6 +59,30 @@ class Daemon:
         assert len(matches()) >= times, f"ended without {pattern!r}: {self.lines}"
         return matches()[times - 1]
 
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(DEADLINE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(DEADLINE_S)
+        self._reader.join(DEADLINE_S)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+class Daemon(Program):
+    """``quotehelper serve`` as a process."""
+
+    def __init__(self, state: Path, path: Path, *options: str) -> None:
+        self.path = path
+        super().__init__(*("serve", "--platform", "simulated", "--state", str(state), "--socket", str(path)), *options)
+
     def children(self) -> list[int]:
         """The process ids of its serving processes."""
         pid = self.process.pid
@@ -92,23 +110,11 @@ class Daemon:
             client.sendall(frame)
             return receive_frame(client)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal and return the exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(DEADLINE_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *details: object) -> None:
         if self.process.poll() is None:
             for child in self.children():  # with a private directory they outlive their supervisor
                 os.kill(child, signal.SIGKILL)
-            self.process.kill()
-        self.process.wait(DEADLINE_S)
-        self._reader.join(DEADLINE_S)
-        assert self.process.stderr is not None
-        self.process.stderr.close()
+        super().__exit__(*details)
 
 
 class WrittenLog(Log):

@@ -114,13 +114,14 @@ def test_the_crls_are_the_roots_and_the_platforms_issuers(out: Path, state: stat
 
 
 def test_a_pccs_gets_the_platform_with_its_raw_tcb(pccs: dict[str, Any], state: states.PlatformState) -> None:
+    ppid = state.provisioning_enclave().ppid()
     assert pccs["platforms"] == [
         {
             "qe_id": state.qe_id().hex().upper(),
             "pce_id": "0000",
             "cpu_svn": state.cpu_svn.hex().upper(),
             "pce_svn": "1000",
-            "enc_ppid": "0" * 768,
+            "enc_ppid": provisioning.read_authority(state).encrypted_ppid(ppid).hex().upper(),
             "platform_manifest": "",
         }
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quotehelper.errors import ConfigError, DaemonError, PlatformError, TransportError
+from quotehelper.errors import ConfigError, DaemonError, PlatformError, SourceCause, SourceError, TransportError
 
 if TYPE_CHECKING:
     from quotehelper.errors import QuoteHelperError
@@ -16,11 +16,16 @@ EXIT_USAGE = 2
 EXIT_UNAVAILABLE = 3
 """Can't tell, or not available now: trying again may help."""
 
+_NOT_GENUINE = {SourceCause.MALFORMED, SourceCause.UNPROVEN, SourceCause.STALE, SourceCause.OLDER}
+"""What was had, looked at and not taken; trying again does not help."""
+
 
 def exit_code(error: QuoteHelperError) -> int:
     """The exit code that tells a caller what can be done about ``error``."""
     if isinstance(error, ConfigError):
         return EXIT_USAGE
+    if isinstance(error, SourceError):
+        return EXIT_REFUSED if error.cause in _NOT_GENUINE else EXIT_UNAVAILABLE
     return EXIT_UNAVAILABLE if isinstance(error, (TransportError, DaemonError, PlatformError)) else EXIT_REFUSED
 
 

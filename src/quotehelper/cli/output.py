@@ -19,6 +19,8 @@ _T = TypeVar("_T")
 _PIPE_WIDTH = 1000
 """Columns where there is no terminal: a line is never broken in a pipe."""
 
+_PORT_MAX = 0xFFFF
+
 DEBUG_WARNING = "[bold red]yes: its memory can be read from outside, it proves nothing[/]"
 """What people are told of a debug enclave, wherever."""
 
@@ -121,6 +123,23 @@ class Hex(click.ParamType[bytes]):
         if len(raw) > self.size or (len(raw) < self.size and not self.padded):
             self.fail(f"{len(raw)} bytes given, {'at most ' * self.padded}{self.size} expected", param, ctx)
         return raw.ljust(self.size, b"\0")
+
+
+class Address(click.ParamType[tuple[str, int]]):
+    """HOST:PORT."""
+
+    name = "host:port"
+
+    def convert(
+        self, value: str | tuple[str, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        """Host and port; a click error that says what was expected otherwise."""
+        if isinstance(value, tuple):
+            return value
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > _PORT_MAX:
+            self.fail(f"{value!r} is not HOST:PORT", param, ctx)
+        return host.strip("[]"), int(port)
 
 
 _ENCLAVE_OPTIONS = (

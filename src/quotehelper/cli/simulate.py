@@ -7,7 +7,16 @@ from pathlib import Path
 
 import click
 
-from quotehelper.cli.output import Hex, enclave_options, json_option, print_facts, print_json, talk, write_result
+from quotehelper.cli.output import (
+    Address,
+    Hex,
+    enclave_options,
+    json_option,
+    print_facts,
+    print_json,
+    talk,
+    write_result,
+)
 
 _STATE = click.option(
     "--state",
@@ -126,6 +135,29 @@ def export_collateral(state: Path, out: Path, *, as_json: bool) -> None:
         print_json({"out": str(out), "files": files})
     else:
         print_facts("Collateral", {"written_to": out, "files": ", ".join(files)}, as_json=False)
+
+
+@command.command("serve-pcs")
+@click.option(
+    "--state",
+    "states",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    multiple=True,
+    help="State of a platform that is certified; several if one authority certified them.",
+)
+@click.option("--listen", type=Address(), default="127.0.0.1:8080", show_envvar=True, help="Where clients connect.")
+def serve_pcs(*, states: tuple[Path, ...], listen: tuple[str, int]) -> None:
+    """Serve the simulated authority as Intel's provisioning certification service (PCS) is served, over plain HTTP.
+
+    Collateral services can have it as their upstream, and clients can ask it directly.
+    """
+    import asyncio
+
+    from quotehelper.collateral.simulated_pcs import SimulatedPcs, serve
+    from quotehelper.node.log import Log, LogSettings
+
+    asyncio.run(serve(SimulatedPcs(states, _now), *listen, Log(LogSettings())))
 
 
 def _now() -> dt.datetime:

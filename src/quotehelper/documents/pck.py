@@ -259,6 +259,10 @@ class Crl:
         """Its entries."""
         return _guarded("Crl", "revoked", lambda: tuple(_read_entry(entry) for entry in self.x509))
 
+    def pem(self) -> bytes:
+        """Its PEM text, line ends LF."""
+        return self.x509.public_bytes(Encoding.PEM)
+
 
 def read_crl(raw: bytes) -> Crl:
     """The CRL in ``raw``: DER, PEM, or hexadecimal of DER, as services serve it (dcap 6.2). Raises DecodeError."""

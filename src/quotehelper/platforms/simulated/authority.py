@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from quotehelper.documents.pck import Role
 from quotehelper.documents.qe_identity import EnclaveIdentity, IdentityLevel, encode_enclave_identity
-from quotehelper.documents.signed_json import Signed
+from quotehelper.documents.signed_json import Signed, write_object, write_time
 from quotehelper.documents.tcb_info import Component, TcbInfo, TcbLevel, TcbStatus, as_version_2, encode_tcb_info
 from quotehelper.errors import DecodeError
 from quotehelper.platforms.simulated.certificates import (
@@ -60,6 +61,8 @@ _OLD_LEVEL_DATE = dt.datetime(2023, 2, 15, tzinfo=dt.UTC)
 _OLD_ADVISORIES = ("INTEL-SA-00828",)
 _QE_LEVEL, _OLD_QE_LEVEL = 8, 6
 _OLD_QE_ADVISORIES = ("INTEL-SA-00615",)
+_VERIFYING_PRODUCTS = {"QVE": 2, "QAE": 3}
+_ENCRYPTED_PPID_SIZE = 384
 _BASE_URL = re.compile(rb"https?://[!-~]+/")
 _KEYS = (Role.ROOT, Role.PROCESSOR_CA, Role.PLATFORM_CA, Role.TCB_SIGNING)
 
@@ -120,8 +123,40 @@ class Authority:
             tcb_info=self._signed(encode_tcb_info(info)),
             tcb_info_v2=self._signed(encode_tcb_info(as_version_2(info))),
             qe_identity_issuer_chain=signers,
-            qe_identity=self._signed(encode_enclave_identity(_qe_identity(now))),
+            qe_identity=self.identity("QE", now),
         )
+
+    def identity(self, enclave: str, now: dt.datetime) -> Signed:
+        """The identity of ``enclave`` (QE, QVE or QAE), signed as of ``now``."""
+        identity = replace(_qe_identity(now), id=enclave)
+        if enclave in _VERIFYING_PRODUCTS:
+            attributes = b"\x01".ljust(16, b"\0")  # without the right to provision
+            identity = replace(identity, isv_prod_id=_VERIFYING_PRODUCTS[enclave], attributes=attributes)
+        return self._signed(encode_enclave_identity(identity))
+
+    def evaluation_numbers(self, now: dt.datetime) -> Signed:
+        """The list of TCB evaluation data numbers: the one there is."""
+        number = {
+            "tcbEvaluationDataNumber": _EVALUATION_NUMBER,
+            "tcbRecoveryEventDate": write_time(_LEVEL_DATE),
+            "tcbDate": write_time(_LEVEL_DATE),
+        }
+        document = {
+            "id": "SGX",
+            "version": 1,
+            "issueDate": write_time(now),
+            "nextUpdate": write_time(now + _DOCUMENT_LIFE),
+            "tcbEvalNumbers": [number],
+        }
+        return self._signed(write_object(document))
+
+    def encrypted_ppid(self, ppid: bytes) -> bytes:
+        """What stands for ``ppid`` (16 bytes) where services expect it encrypted: 384 bytes, always the same.
+
+        Nobody but this authority can tell whose they are; it knows its platforms, and so makes them again.
+        """
+        secret = self.issuers[Role.ROOT].key.private_numbers().private_value.to_bytes(32, "big")
+        return HKDF(SHA256(), _ENCRYPTED_PPID_SIZE, salt=None, info=b"encrypted PPID" + ppid).derive(secret)
 
     def crl(self, role: Role, now: dt.datetime) -> bytes:
         """The DER of the CRL of ``role``: of the root, or of a certification authority. Nothing is revoked."""

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from quotehelper.platforms.simulated.state import PlatformState
 
 _PCCS_VERSION = 4
-_NO_PPID = "00" * 384
-"""What Intel's clients send where they have no encrypted PPID (dcap 6.3); ours could be opened by nobody."""
 
 
 def encode_collateral(authority: Authority, state: PlatformState, chain: bytes, now: dt.datetime) -> dict[str, bytes]:
@@ -75,7 +73,7 @@ def _for_pccs(
     names = {
         "qe_id": state.qe_id().hex().upper(),
         "pce_id": PCE_ID.hex(),
-        "enc_ppid": _NO_PPID,
+        "enc_ppid": authority.encrypted_ppid(state.provisioning_enclave().ppid()).hex().upper(),
         "platform_manifest": "",
     }
     chains = {ca.upper(): _escape(authority.chain(role)) for ca, role in CERTIFICATION_AUTHORITIES.items()}

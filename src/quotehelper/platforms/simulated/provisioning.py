@@ -86,8 +86,8 @@ def init(
         pce=EnclaveVersion(PCE_ISV_SVN, pce_identity().mr_enclave),
         authority=directory / AUTHORITY_DIRECTORY if authority is None else read_state(authority).authority.absolute(),
     )
-    certifier = create(now) if authority is None else _read_authority(state)
-    files = {PLATFORM_FILE: _encode_checked(state), CHAIN_FILE: _certify(state, certifier, now)}
+    certifier = create(now) if authority is None else read_authority(state)
+    files = {PLATFORM_FILE: _encode_checked(state), CHAIN_FILE: certify(state, certifier, now)}
     if authority is None:
         files |= {f"{AUTHORITY_DIRECTORY}/{name}": content for name, content in encode_authority(certifier).items()}
     private_files.create(directory, files)
@@ -115,7 +115,7 @@ def export_collateral(directory: Path, out: Path, now: dt.datetime) -> None:
     """
     private_files.refuse_occupied(out)
     state = read_state(directory)
-    files = encode_collateral(_read_authority(state), state, read_chain(directory), now)
+    files = encode_collateral(read_authority(state), state, read_chain(directory), now)
     private_files.create(out, files, public=True)
 
 
@@ -125,13 +125,13 @@ def collateral(directory: Path, now: dt.datetime) -> Collateral:
     Raises ConfigError if the platform or its authority can't be read.
     """
     state = read_state(directory)
-    files = encode_collateral(_read_authority(state), state, read_chain(directory), now)
+    files = encode_collateral(read_authority(state), state, read_chain(directory), now)
     case = "case/"
     return from_files({name.removeprefix(case): files[name] for name in files if name.startswith(case)})
 
 
-def _certify(state: PlatformState, authority: Authority, now: dt.datetime) -> bytes:
-    """Certification data for the platform's PCK key."""
+def certify(state: PlatformState, authority: Authority, now: dt.datetime) -> bytes:
+    """Certification data, of type 5, for the PCK key of the platform at the level that its ``state`` says."""
     pce = state.provisioning_enclave()
     several_packages = state.ca == "platform"
     extension = SgxExtension(
@@ -156,7 +156,8 @@ def _encode_checked(state: PlatformState) -> bytes:
     return raw
 
 
-def _read_authority(state: PlatformState) -> Authority:
+def read_authority(state: PlatformState) -> Authority:
+    """The authority that certified the platform. Raises ConfigError if it can't be read."""
     contents = private_files.read(state.authority, *FILES)
     try:
         return decode_authority(dict(zip(FILES, contents, strict=True)))

@@ -1,0 +1,172 @@
+"""``quotehelper pccs``: run and administer a collateral service."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import click
+
+from quotehelper.cli.output import Address, json_option, print_facts
+from quotehelper.cli.trust import root_options, trust_of
+from quotehelper.errors import ConfigError
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+_db = click.option(
+    "--db",
+    "database_url",
+    required=True,
+    metavar="URL",
+    show_envvar=True,
+    help="The store: sqlite:///FILE, postgresql://USER@HOST/NAME, or the path of a file.",
+)
+_upstream = click.option(
+    "--upstream", metavar="URL", show_envvar=True, help="Where documents come from: Intel's PCS, or any PCCS."
+)
+_api_key_file = click.option(
+    "--api-key-file", type=_FILE, show_envvar=True, help="File with Intel's subscription key, for its PCS."
+)
+_upstream_ca = click.option(
+    "--upstream-ca", type=_FILE, show_envvar=True, help="PEM file of the authorities that the upstream's TLS may have."
+)
+
+
+@click.group(name="pccs")
+def command() -> None:
+    """Run and administer a collateral service (PCCS).
+
+    It keeps PCK certificates and verification collateral, and serves them as clients of Intel's PCCS and PCS expect.
+    Nothing is kept that is not proven to be genuine, and nothing older replaces what is kept.
+    """
+
+
+@command.command()
+@_db
+@click.option("--listen", type=Address(), default="127.0.0.1:8081", show_envvar=True, help="Where clients connect.")
+@click.option(
+    "--mode",
+    type=click.Choice(["LAZY", "REQ", "OFFLINE"], case_sensitive=False),
+    default="LAZY",
+    show_envvar=True,
+    help="Fetch what is missing at once, when a platform registers, or never.",
+)
+@_upstream
+@_api_key_file
+@_upstream_ca
+@click.option("--tls-cert", type=_FILE, show_envvar=True, help="PEM file: certificate and chain; read anew if changed.")
+@click.option("--tls-key", type=_FILE, show_envvar=True, help="PEM file: its private key.")
+@click.option("--insecure-http", is_flag=True, show_envvar=True, help="Serve plain HTTP.")
+@click.option("--admin-token-hash", default="", show_envvar=True, metavar="SHA512", help="SHA-512 of the admin token.")
+@click.option("--user-token-hash", default="", show_envvar=True, metavar="SHA512", help="SHA-512 of the user token.")
+@click.option(
+    "--crl-prefix",
+    "crl_prefixes",
+    multiple=True,
+    metavar="URL",
+    show_default="Intel's",
+    help="Revocation lists may be fetched from URIs that begin so.",
+)
+@click.option(
+    "--refresh-hours",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    show_envvar=True,
+    help="Fetch everything anew so often; 0: only when asked.",
+)
+@root_options
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_envvar=True, help="Of the log.")
+def serve(  # noqa: PLR0913  one argument an option
+    *,
+    database_url: str,
+    listen: tuple[str, int],
+    mode: str,
+    upstream: str | None,
+    api_key_file: Path | None,
+    upstream_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    insecure_http: bool,
+    admin_token_hash: str,
+    user_token_hash: str,
+    crl_prefixes: tuple[str, ...],
+    refresh_hours: float,
+    insecure_simulated_root: Path | None,
+    insecure_root: Path | None,
+    log_format: str,
+) -> None:
+    """Serve collateral in the foreground; says "ready" when it does.
+
+    SIGTERM ends it once what is in flight is answered. Tokens are given by their hash: printf %s TOKEN | sha512sum.
+    """
+    from quotehelper.collateral.keeper import Mode
+    from quotehelper.collateral.pccs.process import Settings
+    from quotehelper.collateral.pccs.process import serve as run
+    from quotehelper.collateral.pccs.tls import TlsFiles
+    from quotehelper.collateral.pccs.tokens import TokenHashes
+    from quotehelper.collateral.sources import INTEL_CRL_PREFIXES, INTEL_PCS
+    from quotehelper.node.log import Log, LogFormat, LogSettings
+
+    if (tls_cert is None) != (tls_key is None) or (tls_cert is None) != insecure_http:
+        raise click.UsageError("Give --tls-cert and --tls-key, or --insecure-http")
+    settings = Settings(
+        database_url=database_url,
+        trust=trust_of(insecure_simulated_root, insecure_root),
+        tokens=TokenHashes.checked(admin_token_hash, user_token_hash),
+        mode=Mode(mode.upper()),
+        host=listen[0],
+        port=listen[1],
+        upstream=upstream or INTEL_PCS,
+        api_key=_read_secret(api_key_file),
+        upstream_tls=_tls_of(upstream_ca),
+        tls=TlsFiles(tls_cert, tls_key) if tls_cert and tls_key else None,
+        crl_prefixes=crl_prefixes or INTEL_CRL_PREFIXES,
+        refresh_s=refresh_hours * 3600,
+    )
+    asyncio.run(run(settings, Log(LogSettings(format=LogFormat(log_format)))))
+
+
+@command.command("import")
+@click.argument("file", type=_FILE)
+@_db
+@root_options
+@json_option
+def import_(
+    *, file: Path, database_url: str, insecure_simulated_root: Path | None, insecure_root: Path | None, as_json: bool
+) -> None:
+    """Keep what is in FILE, the body of PUT platformcollateral, once it is proven."""
+    from quotehelper.collateral.importing import import_collateral
+    from quotehelper.collateral.platform_collateral import BODY_LIMIT
+    from quotehelper.collateral.store import Store
+
+    trust = trust_of(insecure_simulated_root, insecure_root)
+    if file.stat().st_size > BODY_LIMIT:
+        raise ConfigError(f"{file} has more than {BODY_LIMIT} bytes", "Import platforms in several files")
+    store = Store(database_url)
+    try:
+        imported = import_collateral(store, file.read_bytes(), trust, dt.datetime.now(dt.UTC))
+    finally:
+        store.close()
+    facts = {"documents": imported.documents, "platforms": imported.platforms, "expired": list(imported.expired)}
+    print_facts(
+        "Imported", facts if as_json else facts | {"expired": ", ".join(imported.expired) or "none"}, as_json=as_json
+    )
+
+
+def _read_secret(path: Path | None) -> str:
+    return "" if path is None else path.read_text().strip()
+
+
+def _tls_of(authorities: Path | None) -> Any:  # noqa: ANN401  an SSL context, imported late
+    if authorities is None:
+        return None
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=str(authorities))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"{authorities}: no PEM certificates", "Give the authorities of the upstream's TLS"
+        ) from error
