@@ -99,6 +99,7 @@ def test_the_example_shows_every_key_of_the_schema() -> None:
         (f"mr_signer = ['{BUILD}']\nisv_prod_id=[0]", "1:1", "mr_signer without minimum_isv_svn"),
         (f"mr_signer = ['{BUILD}']\nisv_prod_id=[0, 65536]\nminimum_isv_svn=0", "2:17", "from 0 to 65535"),
         (f"mr_signer = ['{BUILD}']\nisv_prod_id=[0]\nminimum_isv_svn=true", "3:17", "not True"),
+        (f"mr_signer = ['{BUILD}']\nisv_prod_id=[0]\nminimum_isv_svn=0.5", "3:17", "a whole number"),
         ("insecure_any_enclave = false", "1:24", "true, or to be left out"),
         ("insecure_any_enclave = true\nreport_data = ''", "2:15", "1 to 64 bytes"),
         ("insecure_any_enclave = true\nreport_data = 'c'", "2:15", "1 to 64 bytes"),

@@ -77,6 +77,11 @@ def test_a_value_is_found(path: tuple[str | int, ...], line: int, column: int) -
     assert Positions(DOCUMENT).of_value(path) == (line, column)
 
 
+@pytest.mark.parametrize("mark", ['"', "'"])
+def test_a_text_may_end_in_its_own_marks(mark: str) -> None:
+    assert Positions(f"a = {mark * 3}x{mark * 5}\nb = 1").of_key(("b",)) == (2, 1)
+
+
 def test_an_array_too_deep_to_be_followed_is_where_its_key_is() -> None:
     deep = "a = 1\nb = " + "[" * 5000 + "]" * 5000
     assert Positions(deep).of_value(("b",)) == (2, 5)

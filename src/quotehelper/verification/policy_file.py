@@ -56,7 +56,7 @@ def parse_policy(text: str, *, name: str) -> Policy:
     try:
         return _policy(document)
     except _Wrong as wrong:
-        positions = Positions(text.replace("\r\n", "\n"))
+        positions = Positions(text)
         position = positions.of_key(wrong.path) if wrong.is_key else positions.of_value(wrong.path)
         raise _error(name, position, wrong.problem, wrong.remedy) from wrong
 
