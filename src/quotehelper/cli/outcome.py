@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from quotehelper.cli.exit_codes import EXIT_REFUSED, EXIT_UNAVAILABLE
 from quotehelper.errors import CollateralError, PolicyError, VerificationError, VerificationReason
-from quotehelper.verification.policy import appraise, check
+from quotehelper.verification.policy import Policy, appraise, check
 from quotehelper.verification.rules import CollateralGrace
 from quotehelper.verification.steps import Step
 from quotehelper.verification.tcb import ACCEPTABLE
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
-    from quotehelper.verification.policy import Policy
     from quotehelper.verification.result import VerifiedQuote
     from quotehelper.verification.rules import Rule
     from quotehelper.verification.verify import Verifier
@@ -59,18 +58,13 @@ class Outcome(NamedTuple):
 
 
 def judge(
-    name: str,
-    quote: bytes,
-    verifier: Verifier,
-    at: dt.datetime,
-    policy: Policy | None = None,
-    rules: Sequence[Rule] = (),
+    name: str, quote: bytes, verifier: Verifier, at: dt.datetime, wanted: Policy | Sequence[Rule] = ()
 ) -> Outcome:
     """What becomes of ``quote``, which anybody may have made; ``name`` is what people call it.
 
-    It must meet the ``policy``, if there is one, and ``rules``.
+    ``wanted``: a policy, or rules alone, which have no defaults.
     """
-    with_policy = policy is not None
+    with_policy = isinstance(wanted, Policy)
     if len(quote) > QUOTE_SIZE_MAX:
         problem = f"It has more than {QUOTE_SIZE_MAX} bytes, and no quote is that large"
         too_large = VerificationError(Step.QUOTE_FORMAT, VerificationReason.FORMAT, problem)
@@ -79,16 +73,16 @@ def judge(
         verified = verifier.verify(quote, at=at)
     except VerificationError as error:
         return Outcome(name, None, error, None, with_policy)
-    return Outcome(name, verified, None, _violations(verified, policy, rules), with_policy)
+    return Outcome(name, verified, None, _violations(verified, wanted), with_policy)
 
 
-def _violations(verified: VerifiedQuote, policy: Policy | None, rules: Sequence[Rule]) -> PolicyError | None:
-    """What ``policy`` and ``rules`` have against it; without a policy there are no defaults."""
-    if policy is None:
-        violations = tuple(check(verified, rules))
+def _violations(verified: VerifiedQuote, wanted: Policy | Sequence[Rule]) -> PolicyError | None:
+    """What ``wanted`` has against it."""
+    if not isinstance(wanted, Policy):
+        violations = tuple(check(verified, wanted))
         return PolicyError(violations) if violations else None
     try:
-        appraise(verified, policy.with_rules(*rules))
+        appraise(verified, wanted)
     except PolicyError as unwanted:
         return unwanted
     return None

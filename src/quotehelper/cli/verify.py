@@ -126,19 +126,18 @@ def command(  # noqa: PLR0913  one argument an option
     from quotehelper.verification.semantics import INTEL, STRICT
     from quotehelper.verification.verify import Verifier
 
-    wanted = None if policy is None else _read_policy(policy)
     rules = _asked_report_data(report_data, report_data_sha256_of)
+    wanted: Policy | Sequence[Rule] = rules
     semantics = INTEL if intel_semantics else STRICT
-    verifier = Verifier(
-        read_bundle(bundle),
-        roots=read_roots(insecure_simulated_root, insecure_root),
-        semantics=semantics if wanted is None else semantics_for(wanted, semantics),
-    )
+    if policy is not None:
+        wanted = _read_policy(policy).with_rules(*rules)
+        semantics = semantics_for(wanted, semantics)
+    roots = read_roots(insecure_simulated_root, insecure_root)
+    verifier = Verifier(read_bundle(bundle), roots=roots, semantics=semantics)
     moment = dt.datetime.now(dt.UTC) if at is None else at
-    outcomes = (judge(str(quote), _read_quote(quote), verifier, moment, wanted, rules) for quote in quotes)
-    sys.exit(
-        _tell(watched(outcomes, len(quotes), "verifying", as_json=as_json), alone=len(quotes) == 1, as_json=as_json)
-    )
+    outcomes = (judge(str(quote), _read_quote(quote), verifier, moment, wanted) for quote in quotes)
+    watched_outcomes = watched(outcomes, len(quotes), "verifying", as_json=as_json)
+    sys.exit(_tell(watched_outcomes, alone=len(quotes) == 1, as_json=as_json))
 
 
 def _tell(outcomes: Iterator[Outcome], *, alone: bool, as_json: bool) -> int:

@@ -13,9 +13,9 @@ enclave. Which enclave is wanted has no default.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice, product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from quotehelper.errors import ConfigError, PolicyError, Violation
 from quotehelper.verification.rules import (
@@ -41,6 +41,13 @@ DEFAULTS: tuple[Rule, ...] = (TcbStatuses(), CollateralGrace(), RefuseDebug())
 """What holds where no rule speaks of their subject."""
 
 
+class Whole(NamedTuple):
+    """A policy with the defaults written down that hold in it."""
+
+    rules: tuple[Rule, ...]
+    any_of: tuple[tuple[Rule, ...], ...]
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class Policy:
     """All of ``rules``, and all rules of one of the alternatives ``any_of``, if there are any.
@@ -51,6 +58,8 @@ class Policy:
 
     rules: tuple[Rule, ...]
     any_of: tuple[tuple[Rule, ...], ...]
+    whole: Whole = field(compare=False, repr=False)
+    """The same with its defaults; made once, as many quotes are judged by it."""
 
     def __init__(self, *rules: Rule, any_of: Iterable[Iterable[Rule]] = ()) -> None:
         alternatives = tuple(map(tuple, islice(any_of, ALTERNATIVES_MAX + 1)))
@@ -66,6 +75,7 @@ class Policy:
                 raise ConfigError(f"{where} is empty, so the other alternatives would not matter", "Leave it out")
             if Subject.ENCLAVE not in _spoken((*rules, *alternative)):
                 raise ConfigError(f"{where} does not say which enclave is wanted", NAME_AN_ENCLAVE)
+        object.__setattr__(self, "whole", _write_defaults(rules, alternatives))
 
     def with_rules(self, *rules: Rule) -> Policy:
         """This policy and ``rules`` besides, in every alternative; such as this connection's report data."""
@@ -91,10 +101,9 @@ def appraise(verified: VerifiedQuote, policy: Policy) -> Accepted:
 
     If no alternative holds, the violations of each of them, their rules' names after ``any_of[0].`` and so on.
     """
-    whole = spell_out(policy)
-    violations = list(check(verified, whole.rules))
+    violations = list(check(verified, policy.whole.rules))
     alternatives = [
-        list(check(verified, rules, prefix=f"any_of[{number}].")) for number, rules in enumerate(whole.any_of)
+        list(check(verified, rules, prefix=f"any_of[{number}].")) for number, rules in enumerate(policy.whole.any_of)
     ]
     if all(alternatives):
         violations += chain(*alternatives)
@@ -110,25 +119,10 @@ def check(verified: VerifiedQuote, rules: Iterable[Rule], *, prefix: str = "") -
             yield Violation(prefix + rule.NAME, problem)
 
 
-def spell_out(policy: Policy) -> Policy:
-    """``policy`` with the defaults written down that hold in it: it wants the same."""
-    spoken = _spoken(policy.rules)
-    anywhere = spoken.union(*map(_spoken, policy.any_of))
-    return Policy(
-        *policy.rules,
-        *(rule for rule in DEFAULTS if rule.SUBJECT not in anywhere),
-        any_of=[
-            (*alternative, *(rule for rule in DEFAULTS if rule.SUBJECT in anywhere - spoken - _spoken(alternative)))
-            for alternative in policy.any_of
-        ],
-    )
-
-
 def all_of(*policies: Policy) -> Policy:
     """The policy that wants what each of ``policies`` wants, the defaults of each included."""
-    whole = [spell_out(policy) for policy in policies]
-    rules = chain(*(policy.rules for policy in whole))
-    choices = product(*(policy.any_of for policy in whole if policy.any_of))
+    rules = chain(*(policy.whole.rules for policy in policies))
+    choices = product(*(policy.whole.any_of for policy in policies if policy.any_of))
     return Policy(*rules, any_of=(tuple(chain(*choice)) for choice in choices if choice))
 
 
@@ -150,3 +144,16 @@ def semantics_for(policy: Policy, semantics: Semantics = STRICT) -> Semantics:
 def _spoken(rules: Iterable[Rule]) -> frozenset[Subject]:
     """What ``rules`` speak of."""
     return frozenset(rule.SUBJECT for rule in rules if rule.SUBJECT is not None)
+
+
+def _write_defaults(rules: tuple[Rule, ...], any_of: tuple[tuple[Rule, ...], ...]) -> Whole:
+    """The rules and alternatives, each followed by the defaults that hold in it."""
+    spoken = _spoken(rules)
+    in_some = frozenset[Subject]().union(*map(_spoken, any_of)) - spoken
+    return Whole(
+        (*rules, *(rule for rule in DEFAULTS if rule.SUBJECT not in spoken | in_some)),
+        tuple(
+            (*alternative, *(rule for rule in DEFAULTS if rule.SUBJECT in in_some - _spoken(alternative)))
+            for alternative in any_of
+        ),
+    )
