@@ -145,6 +145,20 @@ def test_a_step_that_was_let_pass_has_no_tick() -> None:
     assert lines[9].split()[:2] == ["✓", "9"]
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_every_encoding_of_the_output_will_do(encoding: str, tmp_path: Path) -> None:
+    shutil.copy(options(CURRENT)[0], tmp_path / "quote-€.bin")
+    done = subprocess.run(
+        [sys.executable, "-m", "quotehelper", "verify", str(tmp_path / "quote-€.bin"), *options(CURRENT)[1:]],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=True,
+    )
+    lines = done.stdout.decode(encoding).splitlines()
+    assert lines[0].endswith("quote-€.bin" if encoding == "utf-8" else "quote-?.bin")
+    assert lines[1].split()[:2] == ["✓" if encoding == "utf-8" else "+", "1"]
+
+
 @pytest.mark.parametrize("status", TcbStatus)
 def test_every_status_has_its_advice(status: TcbStatus) -> None:
     assert bool(ADVICE[status]) == (status is not TcbStatus.UP_TO_DATE)

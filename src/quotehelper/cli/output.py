@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import TYPE_CHECKING, TypeVar
@@ -28,9 +29,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 
 def console() -> Console:
-    """Where people's output goes: colours in a terminal, plain text in a pipe."""
+    """Where people's output goes: colours in a terminal, plain text in a pipe.
+
+    What the output's encoding lacks becomes a question mark: a name from outside must not end a command.
+    """
     from rich.console import Console
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     terminal = sys.stdout.isatty()
     return Console(file=sys.stdout, highlight=False, no_color=not terminal, width=None if terminal else _PIPE_WIDTH)
 

@@ -55,7 +55,8 @@ def print_outcomes(outcomes: Sequence[Outcome]) -> None:
 
 def print_in_full(outcome: Outcome, out: Console) -> None:
     """Every step, the facts, what to do, the verdict."""
-    out.print(_steps(outcome))
+    holds, fails = ("✓", "✗") if out.encoding.startswith("utf") else ("+", "x")
+    out.print(_steps(outcome, holds, fails))
     if left := _steps_left(outcome):
         out.print(f"   [dim]The {left} further steps were not taken.[/]")
     out.print()
@@ -63,14 +64,14 @@ def print_in_full(outcome: Outcome, out: Console) -> None:
         out.print(_grid(_facts(outcome.verified)))
         out.print()
     for violation in outcome.violations.violations if outcome.violations else ():
-        out.print(_grid([("[red]✗[/]", f"{printable(violation.rule)}: {printable(violation.problem)}")]))
+        out.print(_grid([(f"[red]{fails}[/]", f"{printable(violation.rule)}: {printable(violation.problem)}")]))
     if remedy := _remedy(outcome):
         out.print(_grid([("[bold]What to do:[/]", printable(remedy))]))
     out.print(_verdict(outcome))
 
 
-def _steps(outcome: Outcome) -> Table:
-    """Each step that was taken: a tick and what holds now; of the last the reason, if it does not."""
+def _steps(outcome: Outcome, holds: str, fails: str) -> Table:
+    """Each step that was taken: a tick (``holds``) and what is so now; of the last the reason, if it ``fails``."""
     grid = Table.grid(padding=(0, 1))
     grid.add_column()
     grid.add_column(justify="right", style="dim")
@@ -78,12 +79,14 @@ def _steps(outcome: Outcome) -> Table:
     let_pass = outcome.verified.let_pass if outcome.verified else ()
     for step in Step:
         if outcome.error and step is outcome.error.step:
-            grid.add_row(" [red]✗[/]", str(step.number), f"[red]{step.value}: {printable(outcome.error.problem)}[/]")
+            grid.add_row(
+                f" [red]{fails}[/]", str(step.number), f"[red]{step.value}: {printable(outcome.error.problem)}[/]"
+            )
             break
         if step in let_pass:
             grid.add_row(" [yellow]![/]", str(step.number), f"[yellow]does not hold, let pass:[/] {step.holds}")
         else:
-            grid.add_row(" [green]✓[/]", str(step.number), step.holds)
+            grid.add_row(f" [green]{holds}[/]", str(step.number), step.holds)
     return grid
 
 
