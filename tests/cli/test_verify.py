@@ -183,6 +183,16 @@ def test_a_bundle_that_lacks_a_document_can_not_tell(field: str, tmp_path: Path)
     assert json.loads(done.stdout)["error"]["reason"] == "missing"
 
 
+@pytest.mark.parametrize("member", ["root_ca_crl", "tcb_info", "qe_identity_issuer_chain"])
+def test_a_bundle_in_one_file_that_lacks_a_member_can_not_tell_either(member: str, tmp_path: Path) -> None:
+    document = json.loads(encode_collateral(load_case(CURRENT).collateral))
+    del document[member]
+    (tmp_path / "bundle.json").write_text(json.dumps(document))
+    done = run_cli("verify", *options(CURRENT), "--bundle", str(tmp_path / "bundle.json"), "--json", check=False)
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["error"]["reason"] == "missing"
+
+
 def test_a_bundle_may_be_one_file(tmp_path: Path) -> None:
     (tmp_path / "bundle.json").write_bytes(encode_collateral(load_case(CURRENT).collateral))
     assert told(*options(CURRENT), "--bundle", str(tmp_path / "bundle.json")) == told(*options(CURRENT))
@@ -288,6 +298,7 @@ def test_report_data_can_be_the_hash_of_a_file(tmp_path: Path) -> None:
         (["--bundle", "/nowhere"], "does not exist"),
         (["--bundle", "EMPTY"], "none of the files of a bundle"),
         (["--bundle", "NOISE"], "QuoteCollateralV3"),
+        (["--bundle", "OBJECT"], "an object with its members"),
         (["--policy", "NOISE"], "no UTF-8"),
         (["--policy", "WRONG"], "WRONG:2:1: unknown key 'mrenclave'"),
         (["--insecure-root", "NOISE"], "Give the PEM file"),
@@ -299,6 +310,7 @@ def test_report_data_can_be_the_hash_of_a_file(tmp_path: Path) -> None:
 def test_a_mistake_is_exit_code_2_and_says_what_to_do(arguments: list[str], words: str, tmp_path: Path) -> None:
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "NOISE").write_bytes(b"\xff\xfe")
+    (tmp_path / "OBJECT").write_text("{}")
     (tmp_path / "WRONG").write_text("# a policy\nmrenclave = []\n")
     shutil.copy(VECTORS / "quotes" / CURRENT / "trusted_root.pem", tmp_path / "INTEL")
     made = [str(tmp_path / word) if (tmp_path / word).exists() else word for word in arguments]

@@ -74,7 +74,8 @@ def to_files(collateral: Collateral) -> dict[str, bytes]:
 def parse_collateral(raw: bytes) -> Collateral:
     """The collateral in ``raw``, dcap-qvl's JSON, which anybody may have written.
 
-    Raises DecodeError, naming the member, if it is not such an object.
+    As with files, what is missing is empty. Raises DecodeError, naming the member, if it is no object with some of
+    them, or something else is in one.
     """
     if len(raw) > 8 * SIZE_LIMIT:
         raise DecodeError(_NAME, "", f"{len(raw)} bytes, at most {8 * SIZE_LIMIT} are taken")
@@ -84,11 +85,13 @@ def parse_collateral(raw: bytes) -> Collateral:
         raise DecodeError(_NAME, "", "not a JSON document") from error
     if not isinstance(document, dict):
         raise DecodeError(_NAME, "", "an object expected")
+    if not document.keys() & {*_TEXT, *_HEXADECIMAL, *_SIGNED}:
+        raise DecodeError(_NAME, "", "an object with its members expected")
     fields = {name: _text(document, name) for name in _TEXT}
     fields |= {name: _octets(document, name) for name in _HEXADECIMAL}
     for name, inner in _SIGNED.items():
         signature = _octets(document, f"{name}_signature")
-        fields[name] = write_signed(inner, _text(document, name), signature)
+        fields[name] = write_signed(inner, _text(document, name), signature) if name in document else b""
     if document.get(_PCK_CHAIN_IN_JSON) is not None:
         fields[_OPTIONAL] = _text(document, _PCK_CHAIN_IN_JSON)
     return Collateral(**fields)
@@ -107,9 +110,9 @@ def encode_collateral(collateral: Collateral) -> bytes:
 
 
 def _text(document: Mapping[str, object], name: str) -> bytes:
-    value = document.get(name)
+    value = document.get(name, "")
     if not isinstance(value, str):
-        raise DecodeError(_NAME, name, "absent" if name not in document else "a text expected")
+        raise DecodeError(_NAME, name, "a text expected")
     try:
         return value.encode("ascii")
     except UnicodeEncodeError as error:
