@@ -77,6 +77,10 @@ def test_every_key_becomes_its_rule() -> None:
     )
 
 
+def test_rules_are_called_in_violations_as_they_are_in_the_file() -> None:
+    assert {rule.NAME for rule in parse_policy(EVERYTHING, name="p").rules} <= SCHEMA["properties"].keys()
+
+
 def test_the_example_shows_every_key_of_the_schema() -> None:
     told = set(re.findall(r"^(\w+) = ", EVERYTHING, re.MULTILINE))
     assert told | {"any_of"} == SCHEMA["properties"].keys()
@@ -147,6 +151,20 @@ def test_a_text_that_takes_too_long_to_be_read_is_no_policy(text: str) -> None:
 def test_any_text_is_a_policy_or_a_deliberate_error(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^p:\d+:\d+: "):
         parse_policy(text, name="p")
+
+
+@settings(max_examples=300)
+@given(st.integers(0, len(EVERYTHING)), st.integers(0, 3), st.text("[]{}='\"#\n.,0a-\r\t", max_size=3))
+def test_a_damaged_policy_is_a_policy_or_a_deliberate_error(at: int, lost: int, put: str) -> None:
+    text = EVERYTHING[:at] + put + EVERYTHING[at + lost :]
+    try:
+        assert parse_policy(text, name="p").rules
+    except ConfigError as error:
+        line, column = map(int, error.problem.split(":")[1:3])
+        event("refused")
+        lines = f"{text} ".split("\n")
+        assert line <= len(lines)
+        assert column <= len(lines[line - 1]) + 1
 
 
 def _matches(_: Any, pattern: str, instance: object, __: object) -> Iterator[ValidationError]:  # noqa: ANN401
