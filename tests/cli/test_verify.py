@@ -232,6 +232,13 @@ def test_a_policy_that_wants_the_quote_accepts_it(policy: Path) -> None:
     assert done.stdout.splitlines()[-1] == "accepted: it is genuine, and what the policy wants"
 
 
+def test_it_is_told_which_alternative_holds(policy: Path) -> None:
+    policy.write_text(f'[[any_of]]\nmr_enclave = ["{"00" * 32}"]\n[[any_of]]\n{policy.read_text()}')
+    assert told(*options(CURRENT), "--policy", str(policy))["alternatives"] == [1]
+    text = run_cli("verify", *options(CURRENT), "--policy", str(policy)).stdout
+    assert text.endswith("accepted: it is genuine, and what the policy wants (any_of[1])\n")
+
+
 def test_a_policy_refuses_with_every_violation(policy: Path) -> None:
     done = run_cli("verify", *options(OUT_OF_DATE), "--policy", str(policy), "--json", check=False)
     found = json.loads(done.stdout)

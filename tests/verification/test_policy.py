@@ -222,6 +222,14 @@ def test_one_alternative_that_holds_is_enough() -> None:
     assert not violations(verify_case(CURRENT), Policy(any_of=[other, wanted]))
 
 
+def test_it_is_told_which_alternatives_hold() -> None:
+    verified = verify_case(CURRENT)
+    this = MrEnclave([verified.report.mr_enclave])
+    policy = Policy(any_of=[[MrEnclave([bytes(32)])], [this], [ANY], [this, AcceptedAdvisories([])]])
+    assert appraise(verified, policy).alternatives == (1, 2)
+    assert appraise(verified, Policy(this)).alternatives == ()
+
+
 def test_if_no_alternative_holds_it_is_told_of_each_why() -> None:
     alternatives: list[list[Rule]] = [[MrEnclave([bytes(32)])], [Signer([bytes(32)], (0,), 0), ReportData(b"\1")]]
     found = violations(verify_case(CURRENT), Policy(AcceptedAdvisories([]), any_of=alternatives))

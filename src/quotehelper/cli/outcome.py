@@ -27,6 +27,7 @@ class Outcome(NamedTuple):
     """What became of one quote. ``verified`` is None if it is not proven genuine, then ``error`` says why.
 
     ``violations``: what a policy, or what else was asked for, has against it. ``with_policy``: there was one.
+    ``alternatives``: which of the policy's hold, if it is accepted.
     """
 
     quote: str
@@ -34,6 +35,7 @@ class Outcome(NamedTuple):
     error: VerificationError | None
     violations: PolicyError | None
     with_policy: bool
+    alternatives: tuple[int, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -73,16 +75,10 @@ def judge(
         verified = verifier.verify(quote, at=at)
     except VerificationError as error:
         return Outcome(name, None, error, None, with_policy)
-    return Outcome(name, verified, None, _violations(verified, wanted), with_policy)
-
-
-def _violations(verified: VerifiedQuote, wanted: Policy | Sequence[Rule]) -> PolicyError | None:
-    """What ``wanted`` has against it."""
     if not isinstance(wanted, Policy):
-        violations = tuple(check(verified, wanted))
-        return PolicyError(violations) if violations else None
+        found = tuple(check(verified, wanted))
+        return Outcome(name, verified, None, PolicyError(found) if found else None, with_policy)
     try:
-        appraise(verified, wanted)
-    except PolicyError as unwanted:
-        return unwanted
-    return None
+        return Outcome(name, verified, None, None, with_policy, appraise(verified, wanted).alternatives)
+    except PolicyError as violations:
+        return Outcome(name, verified, None, violations, with_policy)

@@ -144,7 +144,8 @@ def _verdict(outcome: Outcome) -> str:
     if not outcome.accepted:
         return f"{_word(outcome)}: it is genuine, but only a policy can accept {outcome.verified.status.value}"
     if outcome.with_policy:
-        return f"{_word(outcome)}: it is genuine, and what the policy wants"
+        which = ", ".join(f"any_of\\[{number}]" for number in outcome.alternatives)
+        return f"{_word(outcome)}: it is genuine, and what the policy wants{f' ({which})' * bool(which)}"
     return (
         f"{_word(outcome)}: it is genuine. [yellow]Anybody's enclave would be: without --policy nothing says that it "
         "is the one you expect.[/]"

@@ -30,6 +30,7 @@ def as_document(outcome: Outcome) -> dict[str, Any]:
         if error is None
         else {"step": error.step.value, "reason": error.reason.value, "message": str(error)},
         "violations": _violations(outcome.violations),
+        "alternatives": list(outcome.alternatives),
     }
     return document if verified is None else document | _facts(verified)
 

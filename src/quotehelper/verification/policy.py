@@ -94,6 +94,8 @@ class Accepted:
 
     verified: VerifiedQuote
     policy: Policy
+    alternatives: tuple[int, ...]
+    """Which of ``policy.any_of`` hold, counted from 0: which of several enclaves it is. Empty if there are none."""
 
 
 def appraise(verified: VerifiedQuote, policy: Policy) -> Accepted:
@@ -109,7 +111,7 @@ def appraise(verified: VerifiedQuote, policy: Policy) -> Accepted:
         violations += chain(*alternatives)
     if violations:
         raise PolicyError(tuple(violations))
-    return Accepted(verified, policy)
+    return Accepted(verified, policy, tuple(number for number, found in enumerate(alternatives) if not found))
 
 
 def check(verified: VerifiedQuote, rules: Iterable[Rule], *, prefix: str = "") -> Iterator[Violation]:
