@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from quotehelper.node.log import Level, Log, LogFormat, LogSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -26,11 +27,11 @@ DEADLINE_S = 60.0
 class Program:
     """A program of ours as a process. ``lines`` is its log so far."""
 
-    def __init__(self, *command: str) -> None:
+    def __init__(self, *command: str, environment: Mapping[str, str] | None = None) -> None:
         self.lines: list[str] = []
         self._news = threading.Condition()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "quotehelper", *command], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "quotehelper", *command], stderr=subprocess.PIPE, text=True, env=environment
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -64,12 +65,16 @@ class Program:
         self.process.send_signal(number)
         return self.process.wait(DEADLINE_S)
 
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
-            self.process.kill()
+            self.kill()
         self.process.wait(DEADLINE_S)
         self._reader.join(DEADLINE_S)
         assert self.process.stderr is not None
@@ -79,9 +84,10 @@ class Program:
 class Daemon(Program):
     """``quotehelper serve`` as a process."""
 
-    def __init__(self, state: Path, path: Path, *options: str) -> None:
+    def __init__(self, state: Path, path: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
         self.path = path
-        super().__init__(*("serve", "--platform", "simulated", "--state", str(state), "--socket", str(path)), *options)
+        command = ("serve", "--platform", "simulated", "--state", str(state), "--socket", str(path))
+        super().__init__(*command, *options, environment=environment)
 
     def children(self) -> list[int]:
         """The process ids of its serving processes."""
