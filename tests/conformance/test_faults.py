@@ -6,6 +6,8 @@ import datetime as dt
 import itertools
 import select
 import socket
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -600,6 +602,52 @@ def test_a_broken_rule_fails_its_rows_and_no_other(name: str, state: Path, means
     assert set(failed) == case.fails, failed
 
 
+def test_another_daemon_at_the_abstract_name_fails_its_row(state: Path, means: Means, tmp_path: Path) -> None:
+    del state
+    path, name = tmp_path / "aesm.socket", b"\0" + str(tmp_path).encode()
+    check = [check for check in CHECKS if check.id == "gramine.abstract-name"]
+
+    def verdict() -> str:
+        peer = Peer(str(path), timeout_s=5)
+        peer.abstract_name = name
+        (finding,) = examine(Examined(peer, reporter=None, judge=means.judge), check)
+        return finding.verdict
+
+    with socket.socket(socket.AF_UNIX) as ours:
+        ours.bind(str(path))
+        ours.listen()
+        assert verdict() == "passed", "nobody is there"
+        with socket.socket(socket.AF_UNIX) as same:
+            same.bind(name)
+            same.listen()
+            assert verdict() == "passed"
+    path.unlink()
+    with Listening(path), socket.socket(socket.AF_UNIX) as other:
+        other.bind(name)
+        other.listen()
+        assert verdict() == "failed"
+
+
+class Listening:
+    """Another process that listens at ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        program = (
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n"
+            "print(flush=True); sys.stdin.read()"
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def __enter__(self) -> None:
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+
 def test_a_daemon_without_fault_passes_everything(state: Path, means: Means, tmp_path: Path) -> None:
     path = tmp_path / "aesm.socket"
     with Rogue(path, states.load(state), Fault()):
@@ -609,4 +657,6 @@ def test_a_daemon_without_fault_passes_everything(state: Path, means: Means, tmp
 
 
 def test_every_check_is_failed_by_some_fault() -> None:
-    assert set().union(*(case.fails for case in CASES.values())) == {check.id for check in CHECKS}
+    assert set().union(*(case.fails for case in CASES.values())) | {"gramine.abstract-name"} == {
+        check.id for check in CHECKS
+    }

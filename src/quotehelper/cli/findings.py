@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from quotehelper.cli.output import console, printable
 from quotehelper.conformance.check import Failed, Family, NotJudged, Passed
+from quotehelper.conformance.prove import Obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +73,12 @@ def _print_summary(examined: Examined, findings: Sequence[Finding], out: Console
 def _print_proof(proof: Proof, out: Console) -> None:
     for warned in proof.warnings:
         out.print(f"[yellow]warning[/]: {printable(warned.reason)}. {warned.remedy}")
-    for block in proof.blocking:
-        out.print(f"[red]blocking[/]: {block.obstacle.value}. {printable(block.remedy)}")
+    for obstacle in Obstacle:
+        blocks = [block for block in proof.blocking if block.obstacle is obstacle]
+        if blocks:
+            more = f" (and {len(blocks) - 1} more)" if len(blocks) > 1 else ""
+            out.print(f"[red]blocking[/]: {obstacle.value}: {printable(blocks[0].reason)}{more}")
+            out.print(f"  What to do: {printable(blocks[0].remedy)}")
     if not proof.blocking:
-        out.print("Nothing stands against publishing this daemon")
+        judged = "" if proof.tcb_status else ", as far as it could be judged"
+        out.print(f"Nothing stands against publishing this daemon{judged}")

@@ -174,6 +174,15 @@ CHECKS = (
         c.prepare_and_quote(c.fortanix_prepares, c.fortanix_quotes),
         needs_report=True,
     ),
+    Check(
+        "gramine.abstract-name",
+        "The abstract name that it tries first leads to no other daemon",
+        "aesm 1.1, 6.4, 8.18",
+        Family.GRAMINE,
+        "Whoever has the name gets its reports, and answers in the daemon's place",
+        "End the process that has the name, and let the daemon bind it (--abstract-socket)",
+        c.gramine_finds_daemon,
+    ),
     _check(
         "gramine.start",
         "It gets target info at its start, without a timeout field",

@@ -14,7 +14,7 @@ from quotehelper.aesm import messages as m
 from quotehelper.aesm import retired as r
 from quotehelper.aesm.client_libraries import SgxStatus, intel_client_status
 from quotehelper.conformance.check import Unmet
-from quotehelper.conformance.connection import INTEL, Speech
+from quotehelper.conformance.connection import INTEL, Peer, Speech
 from quotehelper.conformance.examined import (
     KEY_ID_SIZE,
     PUBLIC_KEY_ID_SIZE,
@@ -29,6 +29,7 @@ from quotehelper.conformance.examined import (
 )
 from quotehelper.conformance.oddities import INTEL_TIMEOUT, K, key_list
 from quotehelper.conformance.quoting import GRAMINE_BUFFER, LARGE_BUFFER, check_qe_report
+from quotehelper.errors import TransportError
 from quotehelper.sgx.key_id import AttestationAlgorithm, AttestationKeyId, QeReportInfo
 from quotehelper.sgx.report import Report, TargetInfo
 
@@ -264,6 +265,21 @@ def fortanix_quotes(examined: Examined, ready: Ready) -> None:
 def gramine_starts(examined: Examined) -> Prepared:
     """15 with the key's id, no timeout; the application ends if it fails."""
     return Client(examined, INTEL, None).prepare(PUBLIC_KEY_ID_SIZE, None)
+
+
+def gramine_finds_daemon(examined: Examined) -> str:
+    """The abstract name first; only if nobody listens there, the path. Both must lead to the same process."""
+    name = examined.peer.abstract_name
+    if name is None:
+        return "the socket is not where Gramine looks"
+    try:
+        there = Peer(name, timeout_s=examined.peer.prompt_s).process_id()
+    except TransportError:
+        return "nobody has the abstract name: any process of this machine can take it"
+    here = examined.peer.process_id()
+    if there != here:
+        raise Unmet(f"process {here} at the abstract name as well", f"process {there}")
+    return ""
 
 
 def gramine_quotes(examined: Examined) -> None:

@@ -26,6 +26,7 @@ PAUSE_S = 0.05
 """Seconds between two parts of a request: long enough that the daemon has seen the first by itself."""
 RETRY_PAUSE_S = 1.0
 """Seconds that a client waits which was told that the daemon is busy (aesm 6.6)."""
+_PATHS_BESIDE_THE_NAME = {transport.SOCKET_PATH, transport.SOCKET_PATH.removeprefix("/var")}
 _CHUNK_SIZE = 1 << 17
 
 
@@ -62,6 +63,8 @@ class Peer:
         retry_pause_s: float = RETRY_PAUSE_S,
     ) -> None:
         self.address = address
+        self.abstract_name = transport.ABSTRACT_NAME if address in _PATHS_BESIDE_THE_NAME else None
+        """Where Gramine looks for this daemon first; None if it does not look for it at all."""
         self.pause_s = pause_s
         self.retry_pause_s = retry_pause_s
         self.timeout_s = timeout_s
