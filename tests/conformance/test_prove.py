@@ -161,6 +161,7 @@ def test_absent_collateral_only_warns(
 def test_where_nobody_makes_a_report_that_is_told_and_blocks_nothing(daemon: Daemon, means: Means) -> None:
     proof = prove(str(daemon.path), reporter=None, judge=means.judge)
     assert (proof.blocking, proof.tcb_status) == ((), None)
+    assert proof.quote_size_bytes, "its size can be asked for all the same"
     assert [warned.doubt for warned in proof.warnings] == [Doubt.NO_REPORT]
 
 

@@ -53,6 +53,8 @@ class Examined:
         self.judge = judge
         self.judgements: list[Judgement] = []
         """What has been found of the quotes so far."""
+        self.known_quote_size: int | None = None
+        """The size of quotes, once it has been asked for and told."""
 
     # Asking
 
@@ -97,11 +99,14 @@ class Examined:
         """The quoting enclave and its key. Raises Unjudged."""
         return self._fact("init.answer", lambda: prepared_of(self.succeed(INIT, m.InitQuoteExResponse)))
 
-    @cached_property
+    @property
     def quote_size(self) -> int:
         """The size of quotes, once the key is there. Raises Unjudged."""
-        _ = self.prepared
-        return self._fact("size.answer", lambda: size_of(self.succeed(SIZE, m.GetQuoteSizeExResponse)))
+        if self.known_quote_size is None:
+            _ = self.prepared
+            answer = self._fact("size.answer", lambda: size_of(self.succeed(SIZE, m.GetQuoteSizeExResponse)))
+            self.known_quote_size = answer
+        return self.known_quote_size
 
     @cached_property
     def report(self) -> Report:

@@ -78,7 +78,9 @@ def _init_without_choice(examined: Examined) -> None:
 def _size(examined: Examined) -> None:
     _ = examined.prepared
     frame = examined.peer.exchange(m.encode_request(SIZE))
-    demand_bytes(frame, _SIZED(0, size_of(succeeded(decode(frame, _SIZED)))))
+    size = size_of(succeeded(decode(frame, _SIZED)))
+    demand_bytes(frame, _SIZED(0, size))
+    examined.known_quote_size = size
 
 
 def _key_id_needs_256_bytes(examined: Examined) -> None:

@@ -11,7 +11,7 @@ import enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from quotehelper.conformance.catalogue import CHECKS
-from quotehelper.conformance.check import Failed, NotJudged, Unjudged
+from quotehelper.conformance.check import Failed, NotJudged
 from quotehelper.conformance.connection import Peer
 from quotehelper.conformance.examine import examine
 from quotehelper.conformance.examined import Examined
@@ -96,7 +96,7 @@ def prove(address: str | bytes, *, reporter: Reporter | None, judge: QuoteJudge,
 def conclude(examined: Examined, findings: tuple[Finding, ...]) -> Proof:
     """What ``findings`` of the quick checks mean for publishing."""
     status = examined.judgements[-1].status if examined.judgements else None
-    size = _known_size(examined)
+    size = examined.known_quote_size
     blocking = [_blocking(finding) for finding in findings if isinstance(finding.result, Failed)]
     if size is not None and size > GRAMINE_BUFFER:
         reason = f"A quote has {size} bytes, Gramine has {GRAMINE_BUFFER} for it"
@@ -106,13 +106,6 @@ def conclude(examined: Examined, findings: tuple[Finding, ...]) -> Proof:
         remedy = "Update the platform and have it provisioned again"
         blocking.append(Blocking(Obstacle.TCB_REVOKED, examined.judgements[-1].concern, remedy))
     return Proof(tuple(blocking), tuple(_warnings(examined, findings)), status, size, findings)
-
-
-def _known_size(examined: Examined) -> int | None:
-    try:
-        return examined.quote_size
-    except Unjudged:
-        return None
 
 
 _OBSTACLES = {
