@@ -512,6 +512,7 @@ CASES = {
         confusing(3, 47, QUOTE),
         {"quote.report-size", "quote.info-size", "quote.key-id", "quote.buffer-too-small", "neighbours.huge-buffer"},
     ),
+    "nothing is quoted": Case(saying(QUOTE, 30), {"quote.answer", *ACCEPTED_QUOTES} - {"quote.marked-key"}),
     "a buffer too small is filled": Case(cut_quote, {"quote.buffer-too-small"}),
     "the quote is not padded to the buffer": Case(unpadded_quote, {"quote.buffer-filled"}),
     "the padding is not zero": Case(noisy_padding, {"quote.buffer-filled"}),

@@ -53,6 +53,8 @@ class Examined:
         self.judge = judge
         self.judgements: list[Judgement] = []
         """What has been found of the quotes so far."""
+        self.is_quoted = True
+        """Whether a report gets a quote at all, as far as is known."""
         self.known_quote_size: int | None = None
         """The size of quotes, once it has been asked for and told."""
 
@@ -112,6 +114,13 @@ class Examined:
     def report(self) -> Report:
         """A report for the daemon's quoting enclave. Raises Unjudged."""
         return self.speaker.report(self.prepared.target_info)
+
+    @property
+    def quotable_report(self) -> Report:
+        """A report that the daemon quotes, for what is to be seen of its quotes. Raises Unjudged."""
+        if not self.is_quoted:
+            raise Unjudged("it builds on quote.answer, which does not hold")
+        return self.report
 
     @property
     def speaker(self) -> Reporter:

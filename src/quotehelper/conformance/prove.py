@@ -132,7 +132,10 @@ def _warnings(examined: Examined, findings: tuple[Finding, ...]) -> list[Warned]
         warnings.append(Warned(Doubt.NO_REPORT, Doubt.NO_REPORT.value, remedy))
     if concern := next((judgement.concern for judgement in examined.judgements if judgement.concern), ""):
         warnings.append(Warned(Doubt.COLLATERAL, concern, "Refresh the collateral, or see whether its service answers"))
+    if any(isinstance(result, Failed) for _check, result in findings):
+        return warnings  # what could not be judged builds on what has failed
     for check, result in findings:
         if isinstance(result, NotJudged) and (examined.reporter is not None or not check.needs_report):
-            warnings.append(Warned(Doubt.NOT_JUDGED, f"{check.title}: {result.reason}", check.remedy))
+            remedy = "See what quotehelper conformance says of this daemon"
+            warnings.append(Warned(Doubt.NOT_JUDGED, f"{check.title}: {result.reason}", remedy))
     return warnings

@@ -94,8 +94,15 @@ def _buffer_too_small(examined: Examined) -> None:
         examined.expect(quote_request(report, size), _QUOTED(3, None, None))
 
 
+def _quoted(examined: Examined) -> None:
+    report = examined.report
+    examined.is_quoted = False
+    succeeded(decode(examined.peer.exchange(m.encode_request(quote_request(report.raw, LARGE_BUFFER))), _QUOTED))
+    examined.is_quoted = True
+
+
 def _buffer_filled(examined: Examined) -> None:
-    report, size = examined.report, examined.quote_size
+    report, size = examined.quotable_report, examined.quote_size
     for excess in (0, 1, 4096, 3 * size):
         frame = examined.peer.exchange(m.encode_request(quote_request(report.raw, size + excess)))
         padded = sized("quote", succeeded(decode(frame, _QUOTED)).quote, size + excess)
@@ -124,7 +131,7 @@ def _verifies(examined: Examined) -> str:
 
 def _accepts_marked_key(examined: Examined) -> None:
     for key in SAME_KEYS:
-        request = quote_request(examined.report.raw, examined.quote_size, key=key)
+        request = quote_request(examined.quotable_report.raw, examined.quote_size, key=key)
         examined.accept_quote(unpadded(examined.succeed(request, _QUOTED).quote or b""), examined.report)
 
 
@@ -146,7 +153,7 @@ def _is_by_announced_key(examined: Examined) -> None:
 def _qe_reports(examined: Examined) -> None:
     size = examined.quote_size
     info = QeReportInfo.build(nonce=_NONCE, app_enclave_target_info=examined.speaker.target)
-    response = examined.succeed(quote_request(examined.report.raw, size + 100, info.raw), _QUOTED)
+    response = examined.succeed(quote_request(examined.quotable_report.raw, size + 100, info.raw), _QUOTED)
     check_qe_report(examined, unpadded(response.quote or b""), info, response.qe_report_info)
 
 
@@ -163,7 +170,7 @@ def check_qe_report(examined: Examined, quote: bytes, asked: QeReportInfo, retur
 
 
 def _quote(examined: Examined, size: int) -> m.GetQuoteExResponse:
-    return examined.succeed(quote_request(examined.report.raw, size), _QUOTED)
+    return examined.succeed(quote_request(examined.quotable_report.raw, size), _QUOTED)
 
 
 _E = Family.EVERY_CLIENT
@@ -215,6 +222,18 @@ CHECKS = (
         "Gramine takes 42 for a lost key and tries again in vain; if it is quoted, quotes prove nothing",
         "Stop this daemon if it quotes; else report it to its makers",
         _nobodys_report,
+        quick=True,
+    ),
+    Check(
+        "quote.answer",
+        "A report is quoted",
+        "aesm 4.6",
+        _E,
+        "Nobody gets a quote",
+        "If it is 47, give the state of the platform behind this daemon, or a report for its present target info; "
+        "else see the daemon's log",
+        _quoted,
+        needs_report=True,
         quick=True,
     ),
     Check(
