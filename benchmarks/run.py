@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import admission, fairness, footprint, rig, throughput
+from benchmarks import admission, fairness, footprint, handover, rig, throughput
 from benchmarks.document import markdown_table, replace_section
 from benchmarks.figures import SCALES, Figure, Plan
 from benchmarks.rig import BUILD, BenchError, Daemon, build
@@ -40,6 +40,7 @@ GROUPS: dict[str, Callable[[Plan], Iterator[Figure]]] = {
     "fairness": fairness.quiet_client,
     "memory": footprint.memory,
     "start": footprint.start,
+    "handover": handover.updates,
     "admission": admission.reviews,
     "peers": throughput.against_peers,
 }
