@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from benchmarks.figures import Figure, Target, middle, spread
 from benchmarks.rig import Daemon, end, finish, generator, serve_command, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from benchmarks.figures import Plan
     from benchmarks.rig import Load
@@ -26,13 +27,14 @@ def updates(plan: Plan) -> Iterator[Figure]:
         serving = first.process
         try:
             for number in range(max(2, plan.scale.slices)):
-                alone.append(_during(plan, first.socket, lambda: None))
-                started: list[subprocess.Popen[bytes]] = []
-                loads.append(
-                    _during(plan, first.socket, lambda n=number, s=started: s.append(_relieve(plan, first, n)))
-                )
+                with _clients(plan, first.socket) as idle:
+                    pass
+                with _clients(plan, first.socket) as updated:
+                    successor = _relieve(plan, first, number)
                 end(serving)
-                (serving,) = started
+                serving = successor
+                alone.append(idle.load)
+                loads.append(updated.load)
         finally:
             end(serving)
     failed, requests = sum(load.failures for load in loads), sum(load.requests for load in loads)
@@ -58,14 +60,22 @@ def _private(plan: Plan) -> tuple[str, str]:
     return "--private-dir", str(plan.state.with_name("private"))
 
 
-def _during(plan: Plan, socket: str, happens: Callable[[], None]) -> Load:
-    """What clients see while something ``happens``, and for as long as a slice at least."""
+class _Clients:
+    """Clients at work; ``load`` is what they saw."""
+
+    load: Load
+
+
+@contextlib.contextmanager
+def _clients(plan: Plan, socket: str) -> Iterator[_Clients]:
+    """Clients that ask while something happens, and for as long as a slice at least."""
     options = ("--clients", str(CLIENTS), "--pause-ms", str(PAUSE_MS), "--seconds", "3600")
     until = time.monotonic() + plan.scale.slice_s
-    with generator(socket, plan.frames["quote"], *options) as clients:
-        happens()
+    clients = _Clients()
+    with generator(socket, plan.frames["quote"], *options) as process:
+        yield clients
         time.sleep(max(0.1, until - time.monotonic()))
-        return finish(clients, now=True)
+        clients.load = finish(process, now=True)
 
 
 def _relieve(plan: Plan, first: Daemon, number: int) -> subprocess.Popen[bytes]:
