@@ -232,6 +232,13 @@ def test_a_policy_that_wants_the_quote_accepts_it(policy: Path) -> None:
     assert done.stdout.splitlines()[-1] == "accepted: it is genuine, and what the policy wants"
 
 
+def test_a_policy_may_be_yaml_by_its_name(policy: Path) -> None:
+    in_yaml = policy.with_suffix(".yml")
+    in_yaml.write_text(policy.read_text().replace(" = ", ": "))
+    assert told(*options(CURRENT), "--policy", str(in_yaml))["accepted"] is True
+    assert told(*options(DEBUG), "--policy", str(in_yaml))["accepted"] is False
+
+
 def test_it_is_told_which_alternative_holds(policy: Path) -> None:
     policy.write_text(f'[[any_of]]\nmr_enclave = ["{"00" * 32}"]\n[[any_of]]\n{policy.read_text()}')
     assert told(*options(CURRENT), "--policy", str(policy))["alternatives"] == [1]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import re
+import sys
 import tomllib
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, ValidationError, validators
@@ -17,7 +20,14 @@ from jsonschema import Draft7Validator, ValidationError, validators
 from quotehelper.documents.tcb_info import TcbStatus
 from quotehelper.errors import ConfigError
 from quotehelper.verification.policy import ALTERNATIVES_MAX, Policy
-from quotehelper.verification.policy_file import DOTS_MAX, ENTRIES_MAX, SCHEMA_FILE, SIZE_MAX, parse_policy
+from quotehelper.verification.policy_file import (
+    DOTS_MAX,
+    ENTRIES_MAX,
+    SCHEMA_FILE,
+    SIZE_MAX,
+    YAML_SIZE_MAX,
+    parse_policy,
+)
 from quotehelper.verification.rules import (
     AcceptedAdvisories,
     CollateralGrace,
@@ -75,6 +85,11 @@ def test_every_key_becomes_its_rule() -> None:
         InsecureAllowDebug(),
         any_of=[[MrEnclave([bytes(32)])], [AcceptedAdvisories([])]],
     )
+
+
+def test_yaml_says_the_same() -> None:
+    text = yaml.safe_dump(tomllib.loads(EVERYTHING), allow_unicode=True, sort_keys=False)
+    assert parse_policy(text, name="policy.yaml") == parse_policy(EVERYTHING, name="policy.toml")
 
 
 def test_rules_are_called_in_violations_as_they_are_in_the_file() -> None:
@@ -139,6 +154,55 @@ def test_a_mistake_is_told_with_its_place(text: str, place: str, words: str) -> 
 def test_lines_may_end_as_on_windows() -> None:
     with pytest.raises(ConfigError, match=r"^p:3:3:"):
         parse_policy("mr_enclave = [\r\n# é\r\n  'ab']\r\n", name="p")
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        ("", "1:1", "the policy is empty"),
+        ("- mr_enclave", "1:1", "a mapping of keys expected"),
+        ("mr_enclave: ['ab']", "1:14", "32 bytes in hexadecimal"),
+        (f"mr_enclave: [{'0' * 64}]", "1:14", "32 bytes in hexadecimal expected, not 0"),
+        ("# é\nmrenclave: []", "2:1", "Did you mean mr_enclave?"),
+        ("any_of:\n- insecure_any_enclave: true\n- report_data: c0ffee", "3:3", "which enclave"),
+        ("insecure_any_enclave: yes", "1:23", "not 'yes'"),
+        ("insecure_any_enclave:", "1:22", "not nothing"),
+        ("insecure_any_enclave: true\ninsecure_any_enclave: true", "2:1", "comes twice"),
+        ("insecure_any_enclave: &a true", "1:23", "anchors"),
+        ("insecure_any_enclave: *a", "1:23", "aliases"),
+        ("insecure_any_enclave: !!bool true", "1:23", "tags"),
+        ("? [a]\n: b", "1:3", "a key that is no text"),
+        ("insecure_any_enclave: true\n---\n", "2:1", "another document"),
+        ("a: [", "1:5", ""),
+        ("a: \0", "1:4", "a character that YAML does not have"),
+        ('a: "\\ud800"', "1:4", "an escape of no character"),
+        ('a: "\\UFFFFFFFF"', "1:1", "an escape of no character"),
+        ("[" * 60000, "1:1", "nested too deeply"),
+    ],
+)
+def test_a_mistake_in_yaml_is_told_with_its_place(text: str, place: str, words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_policy(text, name="policy.yml")
+    assert refused.value.problem.startswith(f"policy.yml:{place}: ")
+    assert words in str(refused.value)
+
+
+@given(st.text(max_size=200) | st.text("[]{}:-?&*!|>%@'\"#\n tru1a_\\", max_size=60))
+def test_any_text_is_a_policy_in_yaml_or_a_deliberate_error(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^p\.yaml:\d+:\d+: "):
+        parse_policy(text, name="p.yaml")
+
+
+def test_yaml_that_takes_too_long_to_be_read_is_no_policy() -> None:
+    with pytest.raises(ConfigError, match="Is it a policy"):
+        parse_policy("#" * (YAML_SIZE_MAX + 1), name="p.yaml")
+
+
+def test_without_pyyaml_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    monkeypatch.delitem(sys.modules, "quotehelper.verification.yaml_document", raising=False)
+    with pytest.raises(ConfigError, match=r"pip install 'quotehelper\[yaml\]'"):
+        parse_policy("insecure_any_enclave: true", name="p.yaml")
 
 
 @pytest.mark.parametrize("text", ["#" * (SIZE_MAX + 1), "a" + ".a" * (DOTS_MAX + 1) + " = 1"], ids=["long", "dotted"])
@@ -249,7 +313,7 @@ def to_toml(value: object) -> str:
     return str(value) if isinstance(value, float) else json.dumps("none" if value is None else value)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(documents())
 def test_the_parser_accepts_what_the_schema_accepts_and_nothing_else(document: dict[str, Any]) -> None:
     text = "\n".join(f"{key} = {to_toml(value)}" for key, value in document.items())
@@ -261,6 +325,32 @@ def test_the_parser_accepts_what_the_schema_accepts_and_nothing_else(document: d
         problem = error
     event("accepted" if problem is None else "refused")
     assert ORACLE.is_valid(read) == (problem is None), problem or [error.message for error in ORACLE.iter_errors(read)]
+
+
+def plain(value: object) -> Any:  # noqa: ANN401  what JSON can say
+    """``value`` without what JSON lacks."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    is_odd = isinstance(value, (dt.date, dt.time)) or (isinstance(value, float) and not math.isfinite(value))
+    return str(value) if is_odd else value
+
+
+@settings(max_examples=200)
+@given(documents().map(plain))
+def test_in_yaml_too_it_accepts_what_the_schema_accepts_and_nothing_else(document: dict[str, Any]) -> None:
+    """JSON is YAML, so the document is written as JSON."""
+    text = json.dumps(document, indent=1)
+    if len(text) > YAML_SIZE_MAX:
+        return
+    problem = None
+    try:
+        parse_policy(text, name="p.yaml")
+    except ConfigError as error:
+        problem = error
+    event("accepted" if problem is None else "refused")
+    assert ORACLE.is_valid(document) == (problem is None), problem
 
 
 def test_the_schema_is_one() -> None:

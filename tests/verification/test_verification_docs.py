@@ -88,6 +88,11 @@ def test_each_option_of_verify_is_told() -> None:
     assert told == {option for each in command.params for option in each.opts if option.startswith("--")}
 
 
+def test_the_policy_shown_in_yaml_is_the_one_shown_in_toml() -> None:
+    (in_toml,), (in_yaml,) = blocks(POLICY, "toml"), blocks(POLICY, "yaml")
+    assert parse_policy(in_yaml, name="policy.yaml") == parse_policy(in_toml, name="policy.toml")
+
+
 @pytest.fixture(scope="module")
 def place(state: Path, daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with what the commands of docs/verification.md leave."""

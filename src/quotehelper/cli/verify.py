@@ -78,7 +78,9 @@ def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None: 
     help="Collateral: a directory with one file a document, or one JSON file as dcap-qvl has it.",
 )
 @click.option("--at", type=_Time(), show_default="now", help="When the quote and its collateral must be valid.")
-@click.option("--policy", type=_FILE, help="Which enclaves are wanted, and how good their platform must be (TOML).")
+@click.option(
+    "--policy", type=_FILE, help="Which enclaves are wanted, and how good their platform must be (TOML or YAML)."
+)
 @click.option(
     "--report-data", type=Hex(64, padded=True), help="What the report data must be, zeros behind it: this challenge."
 )
@@ -202,7 +204,7 @@ def _read_policy(path: Path) -> Policy:
     try:
         return parse_policy(_read(path).decode(), name=str(path))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: byte {error.start} is no UTF-8", "Write the policy in TOML, as UTF-8") from error
+        raise ConfigError(f"{path}: byte {error.start} is no UTF-8", "Write the policy as UTF-8") from error
 
 
 def _read_quote(path: Path) -> bytes:

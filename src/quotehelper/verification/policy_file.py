@@ -1,4 +1,4 @@
-"""Policies as people write them down: TOML with the keys of docs/policy.md. Pure.
+"""Policies as people write them down: TOML or YAML with the keys of docs/policy.md. Pure.
 
 ``policy.schema.json`` beside this module says the same as a JSON Schema; a test holds the two together. Errors name
 line and column.
@@ -11,7 +11,7 @@ import difflib
 import re
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from quotehelper.documents.tcb_info import TcbStatus
 from quotehelper.errors import ConfigError
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 SIZE_MAX = 1 << 20
 """Characters of a policy: a thousand alternatives with some enclaves each."""
+YAML_SIZE_MAX = 1 << 16
+"""Of one in YAML, which is read forty times slower."""
 DOTS_MAX = 5000
-"""Of a policy: its keys have none, and reading a key takes time with the square of its dots."""
+"""Of one in TOML: its keys have none, and reading a key takes time with the square of its dots."""
 ENTRIES_MAX = 1000
 """Of one list."""
 TEXT_MAX = 4096
@@ -35,6 +37,7 @@ TEXT_MAX = 4096
 SCHEMA_FILE = "policy.schema.json"
 """Beside this module."""
 
+_YAML = (".yaml", ".yml")
 _ANY_OF = "any_of"
 _SIGNER = ("mr_signer", "isv_prod_id", "minimum_isv_svn")
 _SEE = "See docs/policy.md"
@@ -48,17 +51,31 @@ _TOGETHER = (
 
 
 def parse_policy(text: str, *, name: str) -> Policy:
-    """The policy in ``text``, TOML; ``name`` is what errors call the file.
+    """The policy in ``text``; ``name`` is what errors call the file, YAML if it ends so (.yaml, .yml), else TOML.
 
     Raises ConfigError, which begins with ``name:line:column``, for anything that the schema does not have.
     """
-    document = _load(text, name)
+    is_yaml = name.lower().endswith(_YAML)
+    if len(text) > (longest := YAML_SIZE_MAX if is_yaml else SIZE_MAX):
+        raise ConfigError(f"{name}: {len(text)} characters, at most {longest} are read", "Is it a policy?")
+    load = _load_yaml if is_yaml else _load_toml
+    document, find_positions = load(text, name)
     try:
         return _policy(document)
     except _Wrong as wrong:
-        positions = Positions(text)
+        positions = find_positions()
         position = positions.of_key(wrong.path) if wrong.is_key else positions.of_value(wrong.path)
         raise _error(name, position, wrong.problem, wrong.remedy) from wrong
+
+
+class _Positions(Protocol):
+    """Where the parts of a document stand."""
+
+    def of_key(self, path: KeyPath) -> Position:
+        """The place of the key at ``path``."""
+
+    def of_value(self, path: KeyPath) -> Position:
+        """The place of the value at ``path``."""
 
 
 class _Wrong(Exception):  # noqa: N818  never leaves this module
@@ -126,6 +143,8 @@ def _show(value: object) -> str:
         return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"
     if isinstance(value, list):
         return f"one of {len(value)}"
+    if value is None:
+        return "nothing"
     return "a table" if isinstance(value, dict) else "a date or time"
 
 
@@ -188,13 +207,11 @@ _MAKE: Mapping[str, Callable[[Mapping[str, Any]], rules.Rule]] = {
 """The rule that each key makes of what was read; two only go with ``mr_signer``."""
 
 
-def _load(text: str, name: str) -> dict[str, Any]:
-    if len(text) > SIZE_MAX:
-        raise ConfigError(f"{name}: {len(text)} characters, at most {SIZE_MAX} are read", "Is it a policy?")
+def _load_toml(text: str, name: str) -> tuple[dict[str, Any], Callable[[], _Positions]]:
     if text.count(".") > DOTS_MAX:
         raise ConfigError(f"{name}: more than {DOTS_MAX} dots, which no policy needs", "Is it a policy?")
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text), lambda: Positions(text)
     except (ValueError, RecursionError) as error:
         found = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", str(error))
         if found:
@@ -202,6 +219,21 @@ def _load(text: str, name: str) -> dict[str, Any]:
         last = Position(text.count("\n") + 1, len(text) - text.rfind("\n"))
         problem = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition(" (at end")[0]
         raise _error(name, last, problem, "Write it in TOML") from error
+
+
+def _load_yaml(text: str, name: str) -> tuple[dict[str, Any], Callable[[], _Positions]]:
+    try:
+        from quotehelper.verification.yaml_document import YamlDocument, YamlError  # noqa: PLC0415  an extra
+    except ImportError as error:
+        remedy = "Install it: pip install 'quotehelper[yaml]', or write the policy in TOML"
+        raise ConfigError(f"{name}: PyYAML is not installed", remedy) from error
+    try:
+        document = YamlDocument(text)
+    except YamlError as error:
+        raise _error(name, error.position, error.problem, "Write it in YAML") from error
+    if not isinstance(document.value, dict):
+        raise _error(name, document.of_value(()), "a mapping of keys expected", _SEE)
+    return document.value, lambda: document
 
 
 def _error(name: str, position: Position, problem: str, remedy: str) -> ConfigError:
