@@ -31,6 +31,7 @@ _COMMANDS = {
     "pccs": "Run and administer a collateral service (PCCS).",
     "demo": "See the whole of it work: platform, daemon, client, verified quote.",
     "webhook": "Opt pods in to quoting as Kubernetes creates them.",
+    "migrate": "Rewrite manifests that were written for other SGX systems.",
     "doctor": "Find out why quoting does not work.",
     "bench": "Measure a daemon: quotes a second, latency, errors.",
     "completion": "Print the completion script of a shell.",

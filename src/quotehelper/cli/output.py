@@ -28,17 +28,18 @@ DEBUG_WARNING = "[bold red]yes: its memory can be read from outside, it proves n
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 
 
-def console() -> Console:
-    """Where people's output goes: colours in a terminal, plain text in a pipe.
+def console(*, to_stderr: bool = False) -> Console:
+    """Where people's output goes: colours in a terminal, plain text in a pipe. Talk goes to standard error.
 
     What the output's encoding lacks becomes a question mark: a name from outside must not end a command.
     """
     from rich.console import Console
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
-    terminal = sys.stdout.isatty()
-    return Console(file=sys.stdout, highlight=False, no_color=not terminal, width=None if terminal else _PIPE_WIDTH)
+    stream = sys.stderr if to_stderr else sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
+    terminal = stream.isatty()
+    return Console(file=stream, highlight=False, no_color=not terminal, width=None if terminal else _PIPE_WIDTH)
 
 
 def printable(text: str) -> str:

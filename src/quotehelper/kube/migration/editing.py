@@ -1,0 +1,185 @@
+"""Edits of YAML text by position: what is not edited stays as it is, byte for byte. Pure.
+
+PyYAML's parser tells where each node stands; nothing is ever written by an emitter, so comments, order, quotes and
+indentation stay. Flow style, and so JSON, is edited in its own style.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import yaml
+
+from quotehelper.errors import DecodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEXT_LIMIT = 4 * 1024 * 1024
+"""Characters of a file that are read at most."""
+_MERGE = "tag:yaml.org,2002:merge"
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
+"""An anchor or a tag in front of a node, which the parser counts as part of it."""
+_PLAIN = re.compile(r"[A-Za-z0-9/][\w./-]*", re.ASCII)
+
+Pair = tuple[yaml.ScalarNode, yaml.Node]
+
+
+class _Edit(NamedTuple):
+    start: int
+    end: int
+    text: str
+
+
+def parse_documents(text: str) -> list[yaml.Node]:
+    """The documents in ``text``, which is the user's. Raises DecodeError for what is not YAML, or too much."""
+    if len(text) > TEXT_LIMIT:
+        raise DecodeError("manifest", "", f"more than {TEXT_LIMIT} characters")
+    try:
+        return list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        hint = ". Templates must be rendered first, as with `helm template`" if "{{" in text else ""
+        raise DecodeError("manifest", "", f"line {line}: {error.problem or error.context}{hint}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DecodeError("manifest", "", f"not YAML: {type(error).__name__}") from error
+
+
+def pairs(node: yaml.Node | None) -> Iterator[Pair]:
+    """The members of a mapping with scalar names, those merged into it included; none of anything else."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    merged: list[yaml.Node] = []
+    for key, value in node.value:
+        if key.tag == _MERGE:
+            merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+        elif isinstance(key, yaml.ScalarNode):
+            yield key, value
+    for source in merged:
+        if isinstance(source, yaml.MappingNode):
+            for key, value in source.value:
+                if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                    yield key, value
+
+
+def find(node: yaml.Node | None, *path: str) -> yaml.Node | None:
+    """The node at the end of ``path``, a name a step; None if there is none."""
+    for name in path:
+        node = next((value for key, value in pairs(node) if key.value == name), None)
+    return node
+
+
+def elements(node: yaml.Node | None) -> list[yaml.Node]:
+    """The items of a list; none of anything else."""
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def scalar(node: yaml.Node | None) -> str:
+    """The text of a scalar; "" of anything else."""
+    return node.value if isinstance(node, yaml.ScalarNode) else ""
+
+
+class Editor:
+    """Collects edits of ``text``; ``result`` applies them. Editing a node that has an alias edits it once."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._edits: set[_Edit] = set()
+        self._newline = "\r\n" if "\r\n" in text else "\n"
+        self.is_json = text.lstrip("\ufeff \t\r\n")[:1] in {"{", "["}
+
+    def replace(self, node: yaml.Node, value: str, *, quoted: bool = False) -> None:
+        """Write ``value`` where the scalar ``node`` stands, in quotes as it was, or as ``quoted`` says."""
+        style = node.style if isinstance(node, yaml.ScalarNode) and node.style in {"'", '"'} else None
+        quote = style or ('"' if quoted or self.is_json or not _PLAIN.fullmatch(value) else "")
+        written = f"{quote}{value}{quote}"
+        if node.start_mark.index == node.end_mark.index:
+            written = f" {written}"  # an absent value: right behind its colon
+        self._edits.add(_Edit(self._start(node), node.end_mark.index, written))
+
+    def add_behind(self, mapping: yaml.CollectionNode, pair: Pair, name: str, value: str) -> None:
+        """Add a member to the mapping that ``pair`` is a member of, behind it. ``value`` is written as it is."""
+        key = pair[0]
+        at = self._end(pair[1])
+        indent = " " * key.start_mark.column
+        if mapping.flow_style:
+            first = self.text.rfind("\n", 0, key.start_mark.index) + 1
+            own_line = not self.text[first : key.start_mark.index].strip()
+            separator = f",{self._newline}{indent}" if own_line else ", "
+            quoted = value if value.startswith('"') or value in {"true", "false"} else f'"{value}"'
+            self._edits.add(_Edit(at, at, f'{separator}"{name}": {quoted}'))
+            return
+        at = self._line_end(at)
+        self._edits.add(_Edit(at, at, f"{self._newline}{indent}{name}: {value}"))
+
+    def remove(self, mapping: yaml.MappingNode, pair: Pair) -> None:
+        """Take a member out of its mapping; a mapping that would be left empty becomes ``{}``."""
+        if len(mapping.value) == 1:
+            self._edits.add(_Edit(self._start(mapping), self._end(mapping), "{}"))
+            return
+        start, end = pair[0].start_mark.index, self._end(pair[1])
+        if mapping.flow_style:
+            self._edits.add(self._without_comma(start, end))
+            return
+        line = self.text.rfind("\n", 0, start) + 1
+        if self.text[line:start].strip():  # it stands behind the dash of a list's item: so will the next member
+            following = self._next(mapping, pair)
+            self._edits.add(_Edit(start, following.start_mark.index, ""))
+            return
+        after = self._line_end(end)
+        if after < len(self.text):
+            after += len(self._newline)
+        else:
+            line = max(line - len(self._newline), 0)
+        self._edits.add(_Edit(line, after, ""))
+
+    def replace_document(self, root: yaml.Node, comment: str) -> None:
+        """Put a comment in place of a whole document."""
+        self._edits.add(_Edit(root.start_mark.index, self._end(root), comment))
+
+    def result(self) -> str:
+        """The text with all edits. Raises DecodeError if they are in each other's way, which is a fault of ours."""
+        parts: list[str] = []
+        at = 0
+        for edit in sorted(self._edits):
+            if edit.start < at:
+                raise DecodeError("manifest", "", f"changes overlap at byte {edit.start}; please report the manifest")
+            parts += [self.text[at : edit.start], edit.text]
+            at = edit.end
+        return "".join((*parts, self.text[at:]))
+
+    def _without_comma(self, start: int, end: int) -> _Edit:
+        """The edit that takes out a member of a flow mapping with the comma on one side of it."""
+        following = re.compile(r"\s*,\s*").match(self.text, end)
+        if following:
+            return _Edit(start, following.end(), "")
+        return _Edit(self.text.rindex(",", 0, start), end, "")
+
+    def _next(self, mapping: yaml.MappingNode, pair: Pair) -> yaml.Node:
+        at = next(at for at, (key, _) in enumerate(mapping.value) if key is pair[0])
+        if at + 1 == len(mapping.value):
+            raise DecodeError("manifest", "", "a list's item would be left empty; please report the manifest")
+        following: yaml.Node = mapping.value[at + 1][0]
+        return following
+
+    def _start(self, node: yaml.Node) -> int:
+        """Where ``node`` itself begins, behind its anchor and tag."""
+        start = node.start_mark.index
+        properties = _PROPERTIES.match(self.text, start, node.end_mark.index)
+        return properties.end() if properties else start
+
+    def _end(self, node: yaml.Node) -> int:
+        """Where ``node`` ends: for block style the end of its last scalar, since the parser names the next token."""
+        while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+            last = node.value[-1]
+            node = last[1] if isinstance(last, tuple) else last
+        end = node.end_mark.index
+        if isinstance(node, yaml.ScalarNode) and node.style in {"|", ">"}:
+            end = len(self.text[:end].rstrip())
+        return end
+
+    def _line_end(self, at: int) -> int:
+        end = self.text.find("\n", at)
+        end = len(self.text) if end < 0 else end
+        return end - 1 if end > at and self.text[end - 1] == "\r" else end
