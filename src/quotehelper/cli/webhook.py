@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from quotehelper.kube.resources import EpcResource
+
 _PORTS = 65535
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -86,18 +88,28 @@ _OPTIONS = (
         type=click.Choice(list(EPC_RESOURCES)),
         default=INTEL_EPC.name,
         show_envvar=True,
+        callback=lambda _context, _option, name: EPC_RESOURCES[name],
         help="What the nodes advertise; other names of EPC are translated to it.",
     ),
     click.option(
-        "--enclave-resource", default=ENCLAVE, show_envvar=True, help='Gives the enclave device; "": EPC does.'
+        "--enclave-resource",
+        default=ENCLAVE,
+        show_envvar=True,
+        callback=lambda _context, _option, name: name or None,
+        help='Gives the enclave device; "": EPC does.',
     ),
     click.option(
-        "--provision-resource", default=PROVISION, show_envvar=True, help='Gives the provisioning device; "": EPC does.'
+        "--provision-resource",
+        default=PROVISION,
+        show_envvar=True,
+        callback=lambda _context, _option, name: name or None,
+        help='Gives the provisioning device; "": EPC does.',
     ),
     click.option(
         "--in-process-namespaces",
         multiple=True,
         show_envvar=True,
+        callback=lambda _context, _option, names: frozenset(names),
         help='Where pods may quote in-process by declaration; "*": everywhere. Repeatable.',
     ),
     click.option("--helper-namespace", show_envvar=True, help="Watch the node helpers in this namespace."),
@@ -141,10 +153,10 @@ def command(  # noqa: PLR0913  one argument an option
     service: str,
     secret: str,
     configuration: str,
-    epc_resource: str,
-    enclave_resource: str,
-    provision_resource: str,
-    in_process_namespaces: tuple[str, ...],
+    epc_resource: EpcResource,
+    enclave_resource: str | None,
+    provision_resource: str | None,
+    in_process_namespaces: frozenset[str],
     helper_namespace: str | None,
     helper_label: tuple[tuple[str, str], ...],
     view_age_limit: float,
@@ -155,33 +167,35 @@ def command(  # noqa: PLR0913  one argument an option
 ) -> None:
     """Opt pods in to quoting as they are created.
 
-    The API server asks over HTTPS. The certificate comes from --certificate and --key, as cert-manager keeps them, or
-    is made by the webhook itself (--self-made). docs/admission.md says what becomes of a pod, and why.
+    Certificates are files (--certificate, --key), or made by the webhook (--self-made). docs/admission.md says it all.
     """
-    if self_made is not None and certificate is None and key is None:
-        source: CertificateFiles | SelfMade = SelfMade(self_made, service, secret, configuration)
-    elif certificate is not None and key is not None and self_made is None:
-        source = CertificateFiles(certificate, key)
-    else:
+    names = None if self_made is None else SelfMade(self_made, service, secret, configuration)
+    pods = AdmissionSettings(epc_resource, enclave_resource, provision_resource, in_process_namespaces, view_age_limit)
+    _serve(
+        WebhookSettings(
+            _certificates(certificate, key, names),
+            listen=listen,
+            health=health_listen,
+            admission=pods,
+            limits=Limits(drain_s=drain),
+            helpers=None if helper_namespace is None else HelperPods(helper_namespace, dict(helper_label)),
+            certificate_check_s=check_interval,
+            log_json=log_format == "json",
+            log_level=log_level,
+        )
+    )
+
+
+def _certificates(certificate: Path | None, key: Path | None, names: SelfMade | None) -> CertificateFiles | SelfMade:
+    """Where certificates come from; a usage error unless exactly one place is named."""
+    if names is not None and certificate is None and key is None:
+        return names
+    if certificate is None or key is None or names is not None:
         raise click.UsageError("give --certificate and --key, or --self-made NAMESPACE")
-    admission = AdmissionSettings(
-        epc=EPC_RESOURCES[epc_resource],
-        enclave=enclave_resource or None,
-        provision=provision_resource or None,
-        in_process_namespaces=frozenset(in_process_namespaces),
-        view_age_limit_s=view_age_limit,
-    )
-    settings = WebhookSettings(
-        certificates=source,
-        listen=listen,
-        health=health_listen,
-        admission=admission,
-        limits=Limits(drain_s=drain),
-        helpers=None if helper_namespace is None else HelperPods(helper_namespace, dict(helper_label)),
-        certificate_check_s=check_interval,
-        log_json=log_format == "json",
-        log_level=log_level,
-    )
+    return CertificateFiles(certificate, key)
+
+
+def _serve(settings: WebhookSettings) -> None:
     try:
         from quotehelper.kube.webhook.run import serve_webhook
     except ModuleNotFoundError as error:
