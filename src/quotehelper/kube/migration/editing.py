@@ -86,6 +86,7 @@ class Editor:
     def __init__(self, text: str) -> None:
         self.text = text
         self._edits: set[_Edit] = set()
+        self._removed: dict[int, tuple[yaml.MappingNode, set[int]]] = {}
         self._newline = "\r\n" if "\r\n" in text else "\n"
         self.is_json = text.lstrip("\ufeff \t\r\n")[:1] in {"{", "["}
 
@@ -113,26 +114,13 @@ class Editor:
         at = self._line_end(at)
         self._edits.add(_Edit(at, at, f"{self._newline}{indent}{name}: {value}"))
 
-    def remove(self, mapping: yaml.MappingNode, pair: Pair) -> None:
-        """Take a member out of its mapping; a mapping that would be left empty becomes ``{}``."""
-        if len(mapping.value) == 1:
-            self._edits.add(_Edit(self._start(mapping), self._end(mapping), "{}"))
-            return
-        start, end = pair[0].start_mark.index, self._end(pair[1])
-        if mapping.flow_style:
-            self._edits.add(self._without_comma(start, end))
-            return
-        line = self.text.rfind("\n", 0, start) + 1
-        if self.text[line:start].strip():  # it stands behind the dash of a list's item: so will the next member
-            following = self._next(mapping, pair)
-            self._edits.add(_Edit(start, following.start_mark.index, ""))
-            return
-        after = self._line_end(end)
-        if after < len(self.text):
-            after += len(self._newline)
-        else:
-            line = max(line - len(self._newline), 0)
-        self._edits.add(_Edit(line, after, ""))
+    def remove(self, mapping: yaml.MappingNode, pair: Pair) -> bool:
+        """Take a member out of its mapping; one left empty becomes ``{}``. False: it came by a merge, and stays."""
+        at = next((at for at, (key, _) in enumerate(mapping.value) if key is pair[0]), None)
+        if at is None:
+            return False
+        self._removed.setdefault(id(mapping), (mapping, set()))[1].add(at)
+        return True
 
     def replace_document(self, root: yaml.Node, comment: str) -> None:
         """Put a comment in place of a whole document."""
@@ -142,26 +130,36 @@ class Editor:
         """The text with all edits. Raises DecodeError if they are in each other's way, which is a fault of ours."""
         parts: list[str] = []
         at = 0
-        for edit in sorted(self._edits):
+        for edit in sorted((*self._edits, *self._removals())):
             if edit.start < at:
                 raise DecodeError("manifest", "", f"changes overlap at byte {edit.start}; please report the manifest")
             parts += [self.text[at : edit.start], edit.text]
             at = edit.end
         return "".join((*parts, self.text[at:]))
 
-    def _without_comma(self, start: int, end: int) -> _Edit:
-        """The edit that takes out a member of a flow mapping with the comma on one side of it."""
-        following = re.compile(r"\s*,\s*").match(self.text, end)
-        if following:
-            return _Edit(start, following.end(), "")
-        return _Edit(self.text.rindex(",", 0, start), end, "")
+    def _removals(self) -> Iterator[_Edit]:
+        """Edits that take members out, those that stand together at once."""
+        for mapping, removed in self._removed.values():
+            if len(removed) == len(mapping.value):
+                yield _Edit(self._start(mapping), self._end(mapping), "{}")
+                continue
+            for first in (at for at in removed if at - 1 not in removed):
+                last = next(at for at in range(first, len(mapping.value)) if at + 1 not in removed)
+                yield self._removal(mapping, first, last)
 
-    def _next(self, mapping: yaml.MappingNode, pair: Pair) -> yaml.Node:
-        at = next(at for at, (key, _) in enumerate(mapping.value) if key is pair[0])
-        if at + 1 == len(mapping.value):
-            raise DecodeError("manifest", "", "a list's item would be left empty; please report the manifest")
-        following: yaml.Node = mapping.value[at + 1][0]
-        return following
+    def _removal(self, mapping: yaml.MappingNode, first: int, last: int) -> _Edit:
+        members = mapping.value
+        start, end = members[first][0].start_mark.index, self._end(members[last][1])
+        line = self.text.rfind("\n", 0, start) + 1
+        shares_line = bool(self.text[line:start].strip())  # with its list's dash, or its mapping's brace
+        if first == 0 and (mapping.flow_style or shares_line):
+            return _Edit(start, members[last + 1][0].start_mark.index, "")
+        if mapping.flow_style:
+            return _Edit(self._end(members[first - 1][1]), end, "")
+        after = self._line_end(end)
+        if after < len(self.text):
+            return _Edit(line, after + len(self._newline), "")
+        return _Edit(max(line - len(self._newline), 0), after, "")
 
     def _start(self, node: yaml.Node) -> int:
         """Where ``node`` itself begins, behind its anchor and tag."""

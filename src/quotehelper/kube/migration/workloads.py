@@ -113,8 +113,7 @@ class WorkloadMigration:
                 self._editor.add_behind(amounts, kept, device, "1")
                 self._note(kept[0], Rule.ENCLAVE_DEVICE, "", f"{device}: 1")
             for pair in pairs(amounts):
-                if asks and pair[0].value == PROVISION:
-                    self._editor.remove(amounts, pair)
+                if asks and pair[0].value == PROVISION and self._editor.remove(amounts, pair):
                     self._note(pair[0], Rule.PROVISION, f"{PROVISION}: {scalar(pair[1])}", "")
 
     def _translate(self, amounts: yaml.Node | None, *, prefix: str) -> Pair | None:
@@ -132,8 +131,8 @@ class WorkloadMigration:
                 continue
             before, after = f"{key.value}: {scalar(value)}", f"{prefix}{self._target.epc.name}: {amount}"
             if present is not None:
-                self._editor.remove(amounts, (key, value))
-                self._note(key, Rule.EPC_NAME, before, "")
+                if self._editor.remove(amounts, (key, value)):
+                    self._note(key, Rule.EPC_NAME, before, "")
                 continue
             self._editor.replace(key, prefix + self._target.epc.name)
             self._replace(value, amount, Rule.EPC_NAME, before, after)
