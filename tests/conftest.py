@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from dcap_libraries import DcapLibraries, compile_libraries, find_compiler
 from harness import Daemon, WrittenLog, run_cli
@@ -15,6 +16,10 @@ from simulated_enclaves import VARIABLE, SimulatedEnclaves
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+
+settings.register_profile("quotehelper", deadline=None)  # no asserted durations: machines differ and are shared
+settings.load_profile("quotehelper")
 
 
 @pytest.fixture(scope="session")
