@@ -28,6 +28,7 @@ _COMMANDS = {
     "show": "Decode a quote, report, certificate or collateral document for people, or as JSON.",
     "hardware-report": "Look at this machine's SGX and try its platform: one redacted archive.",
     "simulate": "Create and use a simulated SGX platform.",
+    "collateral": "Fetch, show, bundle and compare what verification needs besides the quote.",
     "pccs": "Run and administer a collateral service (PCCS).",
     "demo": "See the whole of it work: platform, daemon, client, verified quote.",
     "webhook": "Opt pods in to quoting as Kubernetes creates them.",

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from quotehelper.cli.output import Address, json_option, print_facts
+from quotehelper.cli.exit_codes import EXIT_UNAVAILABLE, plain
+from quotehelper.cli.output import Address, json_option, print_facts, print_json, talk, write_result
 from quotehelper.cli.trust import root_options, trust_of
 from quotehelper.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from quotehelper.collateral.catalog import Platform
+    from quotehelper.collateral.store import Store
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -139,20 +148,156 @@ def import_(
     """Keep what is in FILE, the body of PUT platformcollateral, once it is proven."""
     from quotehelper.collateral.importing import import_collateral
     from quotehelper.collateral.platform_collateral import BODY_LIMIT
-    from quotehelper.collateral.store import Store
 
     trust = trust_of(insecure_simulated_root, insecure_root)
     if file.stat().st_size > BODY_LIMIT:
         raise ConfigError(f"{file} has more than {BODY_LIMIT} bytes", "Import platforms in several files")
-    store = Store(database_url)
-    try:
+    with _open_store(database_url) as store:
         imported = import_collateral(store, file.read_bytes(), trust, dt.datetime.now(dt.UTC))
-    finally:
-        store.close()
     facts = {"documents": imported.documents, "platforms": imported.platforms, "expired": list(imported.expired)}
     print_facts(
         "Imported", facts if as_json else facts | {"expired": ", ".join(imported.expired) or "none"}, as_json=as_json
     )
+
+
+@command.command()
+@_db
+@_upstream
+@_api_key_file
+@_upstream_ca
+@click.option("--certs", is_flag=True, help="Fetch the platforms' certificates instead of documents.")
+@root_options
+@json_option
+def refresh(  # noqa: PLR0913  one argument an option
+    *,
+    database_url: str,
+    upstream: str | None,
+    api_key_file: Path | None,
+    upstream_ca: Path | None,
+    certs: bool,
+    insecure_simulated_root: Path | None,
+    insecure_root: Path | None,
+    as_json: bool,
+) -> None:
+    """Fetch anew what a store holds. What can't be had stays as it is, and is named; exit code 3 then."""
+    from quotehelper.collateral.keeper import Mode
+    from quotehelper.collateral.pccs.process import Settings, refresh_once
+    from quotehelper.collateral.pccs.tokens import TokenHashes
+    from quotehelper.collateral.sources import INTEL_PCS
+    from quotehelper.node.log import Level, Log, LogSettings
+
+    settings = Settings(
+        database_url=database_url,
+        trust=trust_of(insecure_simulated_root, insecure_root),
+        tokens=TokenHashes(),
+        mode=Mode.REQ,
+        upstream=upstream or INTEL_PCS,
+        api_key=_read_secret(api_key_file),
+        upstream_tls=_tls_of(upstream_ca),
+    )
+    outcome = asyncio.run(refresh_once(settings, Log(LogSettings(level=Level.ERROR)), certificates=certs))
+    failed = {str(key): str(error) for key, error in outcome.items() if error is not None}
+    if as_json:
+        print_json({"refreshed": len(outcome) - len(failed), "kept_as_they_were": failed})
+    else:
+        print_facts(
+            "Refreshed", {"refreshed": len(outcome) - len(failed), "kept as they were": len(failed)}, as_json=False
+        )
+        for reason in failed.values():
+            talk(plain(reason))
+    sys.exit(EXIT_UNAVAILABLE if failed else 0)
+
+
+@command.command()
+@_db
+@click.option("--fmspc", "fmspcs", multiple=True, help="Only this platform family; may be repeated.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help='Where it goes; "-": standard output.')
+def export(*, database_url: str, fmspcs: tuple[str, ...], out: Path) -> None:
+    """Write what a store holds as the body of PUT platformcollateral: for another service, or an isolated site."""
+    from quotehelper.collateral.exporting import export_collateral
+
+    with _open_store(database_url) as store:
+        write_result(out, export_collateral(store, [fmspc.upper() for fmspc in fmspcs]))
+
+
+@command.command()
+@_db
+@click.option("--queue", type=click.Choice(["reg", "reg_na"]), help="Those that wait, instead of those that are kept.")
+@click.option("--fmspc", "fmspcs", multiple=True, help="Only this platform family; may be repeated.")
+@json_option
+def platforms(*, database_url: str, queue: str | None, fmspcs: tuple[str, ...], as_json: bool) -> None:
+    """List the platforms in a store, by the QE ids that identify them."""
+    with _open_store(database_url) as store:
+        if queue is not None:
+            listed = [{**r.id._asdict(), "queue": queue} for r in store.queued(queue)]
+        else:
+            listed = [_describe(platform) for platform in store.platforms([fmspc.upper() for fmspc in fmspcs])]
+    if as_json:
+        print_json(listed)
+        return
+    for facts in listed:
+        click.echo("  ".join(facts.values()))
+
+
+@command.command()
+@click.option(
+    "--state",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    show_envvar=True,
+    help="State directory of the simulated platform that is registered.",
+)
+@click.option("--pccs", "url", required=True, metavar="URL", show_envvar=True, help="The service, up to …/v4/.")
+@click.option("--user-token-file", type=_FILE, show_envvar=True, help="File with the user token; without: only look.")
+@click.option("--manifest", type=_FILE, help="File with the platform manifest of a machine of several packages.")
+@_upstream_ca
+@json_option
+def register(
+    *,
+    state: Path,
+    url: str,
+    user_token_file: Path | None,
+    manifest: Path | None,
+    upstream_ca: Path | None,
+    as_json: bool,
+) -> None:
+    """Register a platform with a service, and say how it stands: certified, unknown or without certificate.
+
+    Exit code 0 if the service has its certificate, 3 if not yet.
+    """
+    from quotehelper.collateral.fetching import Fetcher
+    from quotehelper.collateral.registration import RegistrationService, Standing, simulated_registration
+
+    registration = simulated_registration(state, b"" if manifest is None else manifest.read_bytes())
+
+    async def run() -> Standing:
+        fetcher = Fetcher(tls=_tls_of(upstream_ca))
+        try:
+            service = RegistrationService(url, fetcher, _read_secret(user_token_file))
+            if user_token_file is not None:
+                await service.register(registration)
+            return await service.standing(registration)
+        finally:
+            await fetcher.close()
+
+    standing = asyncio.run(run())
+    print_facts("Platform", {"service": url, "standing": standing.value}, as_json=as_json)
+    sys.exit(0 if standing is Standing.CERTIFIED else EXIT_UNAVAILABLE)
+
+
+@contextmanager
+def _open_store(url: str) -> Iterator[Store]:
+    from quotehelper.collateral.store import Store
+
+    store = Store(url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _describe(platform: Platform) -> dict[str, str]:
+    return {**platform.registration.id._asdict(), "fmspc": platform.fmspc, "ca": platform.ca}
 
 
 def _read_secret(path: Path | None) -> str:

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quotehelper.errors import ConfigError, DecodeError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from quotehelper.collateral.proof import Trust
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_LIMIT = 1 << 20
 
 _OPTIONS = (
     click.option(
@@ -37,19 +34,7 @@ def root_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def trust_of(simulated: Path | None, other: Path | None) -> Trust:
     """The trust that the options ask for: Intel's root without them. Raises ConfigError."""
+    from quotehelper.cli.verify import read_roots
     from quotehelper.collateral.proof import Trust
-    from quotehelper.verification.roots import Roots
 
-    if simulated is not None and other is not None:
-        raise click.UsageError("--insecure-simulated-root and --insecure-root exclude each other")
-    try:
-        if simulated is not None:
-            return Trust(Roots.insecure_simulated(_read(simulated)))
-        return Trust(Roots.intel() if other is None else Roots.insecure(_read(other)))
-    except DecodeError as error:
-        raise ConfigError(f"{simulated or other}: {error.reason}", "Give the PEM file of a root certificate") from error
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(_LIMIT)
+    return Trust(read_roots(simulated, other))

@@ -14,14 +14,18 @@ from quotehelper.cli.output import Hex, json_option, watched
 from quotehelper.errors import ConfigError, DecodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from quotehelper.cli.outcome import Outcome
     from quotehelper.documents.collateral import Collateral
     from quotehelper.verification.policy import Policy
     from quotehelper.verification.roots import Roots
     from quotehelper.verification.rules import Rule
+    from quotehelper.verification.semantics import Semantics
+    from quotehelper.verification.verify import Verifier
 
+_FAMILIES = 64
+"""Platform families whose collateral is remembered while quotes are verified."""
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SIZE_LIMIT = 8 << 20
 """Bytes of a file that are read; a bundle in one file has less."""
@@ -74,8 +78,10 @@ def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None: 
 @click.option(
     "--bundle",
     type=click.Path(exists=True, path_type=Path),
-    required=True,
     help="Collateral: a directory with one file a document, or one JSON file as dcap-qvl has it.",
+)
+@click.option(
+    "--pccs", metavar="SOURCE", help='Fetch collateral instead: "intel", "azure", or the URL of a collateral service.'
 )
 @click.option("--at", type=_Time(), show_default="now", help="When the quote and its collateral must be valid.")
 @click.option(
@@ -104,7 +110,8 @@ def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None: 
 def command(  # noqa: PLR0913  one argument an option
     *,
     quotes: tuple[Path, ...],
-    bundle: Path,
+    bundle: Path | None,
+    pccs: str | None,
     at: dt.datetime | None,
     policy: Path | None,
     report_data: bytes | None,
@@ -126,7 +133,6 @@ def command(  # noqa: PLR0913  one argument an option
     from quotehelper.cli.outcome import judge
     from quotehelper.verification.policy import semantics_for
     from quotehelper.verification.semantics import INTEL, STRICT
-    from quotehelper.verification.verify import Verifier
 
     rules = _asked_report_data(report_data, report_data_sha256_of)
     wanted: Policy | Sequence[Rule] = rules
@@ -134,12 +140,45 @@ def command(  # noqa: PLR0913  one argument an option
     if policy is not None:
         wanted = _read_policy(policy).with_rules(*rules)
         semantics = semantics_for(wanted, semantics)
-    roots = read_roots(insecure_simulated_root, insecure_root)
-    verifier = Verifier(read_bundle(bundle), roots=roots, semantics=semantics)
+    verifier_for = _verifiers(bundle, pccs, read_roots(insecure_simulated_root, insecure_root), semantics)
     moment = dt.datetime.now(dt.UTC) if at is None else at
-    outcomes = (judge(str(quote), _read_quote(quote), verifier, moment, wanted) for quote in quotes)
+    read = ((str(quote), _read_quote(quote)) for quote in quotes)
+    outcomes = (judge(name, raw, verifier_for(raw), moment, wanted) for name, raw in read)
     watched_outcomes = watched(outcomes, len(quotes), "verifying", as_json=as_json)
     sys.exit(_tell(watched_outcomes, alone=len(quotes) == 1, as_json=as_json))
+
+
+def _verifiers(
+    bundle: Path | None, source: str | None, roots: Roots, semantics: Semantics
+) -> Callable[[bytes], Verifier]:
+    """The verifier for a quote: with the collateral in ``bundle``, or with what ``source`` has for its platform."""
+    from quotehelper.verification.verify import Verifier
+
+    if (bundle is None) == (source is None):
+        raise click.UsageError("Give either --bundle or --pccs")
+    if bundle is not None:
+        verifier = Verifier(read_bundle(bundle), roots=roots, semantics=semantics)
+        return lambda _: verifier
+    from functools import lru_cache
+
+    from quotehelper.cli.collateral import fetch_collateral
+    from quotehelper.collateral.gathering import Family, family_of
+    from quotehelper.collateral.proof import Trust
+    from quotehelper.documents.collateral import from_files
+
+    @lru_cache(_FAMILIES)
+    def of_family(family: Family | None) -> Verifier:
+        assert source is not None  # noqa: S101  one of the two is given
+        collateral = from_files({}) if family is None else fetch_collateral(source, family, Trust(roots))
+        return Verifier(collateral, roots=roots, semantics=semantics)
+
+    def of_quote(quote: bytes) -> Verifier:
+        try:
+            return of_family(family_of(quote))
+        except DecodeError:  # what is wrong with it, verification says in its own words
+            return of_family(None)
+
+    return of_quote
 
 
 def _tell(outcomes: Iterator[Outcome], *, alone: bool, as_json: bool) -> int:

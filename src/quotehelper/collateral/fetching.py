@@ -25,8 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
-_REFUSED = frozenset({401, 403})
-_NOT_FOUND = frozenset({404, 410, 461, 462})
+_CAUSES = {
+    404: SourceCause.NOT_FOUND,
+    410: SourceCause.NOT_FOUND,
+    461: SourceCause.UNKNOWN_PLATFORM,
+    462: SourceCause.NOT_AVAILABLE,
+}
+"""What refusals mean, a collateral service's own among them; every other is NOT_ALLOWED."""
 _REDIRECTIONS = range(300, 400)
 _CHUNK = 1 << 16
 _FIELD_LIMIT = 64 << 10
@@ -81,7 +86,7 @@ class Fetcher:
         *,
         timeout_s: float | None = None,
     ) -> HttpAnswer:
-        """The answer of status 200 to GET. Raises SourceError: UNREACHABLE, NOT_FOUND, NOT_ALLOWED, MALFORMED."""
+        """The answer of status 200 to GET. Raises SourceError: UNREACHABLE, MALFORMED, or a refusal's cause."""
         return await self._ask("GET", url, parameters, headers, None, timeout_s)
 
     async def post(
@@ -146,8 +151,7 @@ class Fetcher:
             )
         if status in _REDIRECTIONS:
             raise SourceError(SourceCause.MALFORMED, what, f"{detail}: redirections are not followed")
-        cause = SourceCause.NOT_FOUND if status in _NOT_FOUND else SourceCause.NOT_ALLOWED
-        raise SourceError(cause if status not in _REFUSED else SourceCause.NOT_ALLOWED, what, detail)
+        raise SourceError(_CAUSES.get(status, SourceCause.NOT_ALLOWED), what, detail)
 
     async def _read(self, what: str, answer: aiohttp.ClientResponse) -> bytes:
         body = bytearray()

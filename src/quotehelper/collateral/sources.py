@@ -38,6 +38,10 @@ _PCK_CHAIN = "sgx-pck-certificate-issuer-chain"
 _TCBM = "sgx-tcbm"
 
 
+_HAS_NO_LISTS = {SourceCause.NOT_FOUND, SourceCause.NOT_ALLOWED, SourceCause.UNKNOWN_PLATFORM}
+"""What a collateral service answers who asks for a list of certificates: it has them one by one."""
+
+
 class Served(NamedTuple):
     """A document, and the chain (PEM) that came with it; neither is proven."""
 
@@ -152,7 +156,7 @@ class HttpSource:
             try:
                 return await self._pck_list(registration)
             except SourceError as error:
-                if self.is_intel or error.cause not in {SourceCause.NOT_FOUND, SourceCause.NOT_ALLOWED}:
+                if self.is_intel or error.cause not in _HAS_NO_LISTS:
                     raise
         if self.is_intel or registration.raw is None:
             detail = "it needs the encrypted PPID or the platform manifest"

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from ssl import SSLContext
 
+    from quotehelper.collateral.catalog import Key
     from quotehelper.collateral.keeper import Log
     from quotehelper.collateral.pccs.tls import TlsFiles
     from quotehelper.collateral.pccs.tokens import TokenHashes
     from quotehelper.collateral.proof import Trust
+    from quotehelper.errors import SourceError
 
 _TLS_LOOK_S = 10.0
 _RETRY_S = 3600.0
@@ -114,6 +116,18 @@ async def running(settings: Settings, log: Log, clock: Callable[[], dt.datetime]
         await site.start()
         stack.push_async_callback(_start_background(settings, keeper, tls, log))
         yield Running(_url(runner, tls), keeper, tls)
+
+
+async def refresh_once(settings: Settings, log: Log, *, certificates: bool = False) -> dict[Key, SourceError | None]:
+    """Refresh what is kept, or the platforms' certificates, without serving. Raises ConfigError, SourceError."""
+    async with AsyncExitStack() as stack:
+        store = await asyncio.to_thread(Store, settings.database_url)
+        stack.callback(store.close)
+        keeper = make_keeper(settings, store, log)
+        stack.push_async_callback(keeper.close)
+        if keeper.source is not None:
+            stack.push_async_callback(keeper.source.close)
+        return await (keeper.refresh_certificates() if certificates else keeper.refresh())
 
 
 def make_keeper(settings: Settings, store: Store, log: Log, clock: Callable[[], dt.datetime] = _now) -> Keeper:
