@@ -102,12 +102,12 @@ class World:
 
     def tcb_info(self, at: dt.datetime = NOW, *, number: int = 17, version: int = 4) -> bytes:
         """TCB info as the API of ``version`` serves it, issued ``at``."""
-        collateral = self.authority.collateral(self.state.fmspc, self.state.pck_tcb, self.state.ca, at)
+        collateral = self.authority.collateral(self.state.fmspc, self.state.ca, at)
         info = replace(parse_tcb_info(collateral.tcb_info.body), tcb_evaluation_data_number=number)
         return self.sign("tcbInfo", encode_tcb_info(info if version == 4 else as_version_2(info)))
 
     def identity(self, at: dt.datetime = NOW, *, enclave: str = "QE", number: int = 17) -> bytes:
-        collateral = self.authority.collateral(self.state.fmspc, self.state.pck_tcb, self.state.ca, at)
+        collateral = self.authority.collateral(self.state.fmspc, self.state.ca, at)
         identity = replace(
             parse_enclave_identity(collateral.qe_identity.body), id=enclave, tcb_evaluation_data_number=number
         )

@@ -225,7 +225,7 @@ def test_certification_data_is_leaf_intermediate_root_and_a_nul(authority: Autho
 
 @pytest.mark.parametrize("ca", CAS)
 def test_crls_live_as_long_as_intels_and_are_signed(authority: Authority, ca: str) -> None:
-    collateral = authority.collateral(FMSPC, TCB, ca, NOW)
+    collateral = authority.collateral(FMSPC, ca, NOW)
     issuer, root = read_chain(collateral.pck_crl_issuer_chain).certificates
     for raw, signer, days in ((collateral.pck_crl, issuer, 30), (collateral.root_ca_crl, root, 365)):
         crl = read_crl(raw)
@@ -244,7 +244,7 @@ def signed_by(chain: bytes, document: Signed) -> bytes:
 
 
 def test_tcb_info_is_signed_in_both_versions_and_says_the_same(authority: Authority) -> None:
-    collateral = authority.collateral(FMSPC, TCB, "processor", NOW)
+    collateral = authority.collateral(FMSPC, "processor", NOW)
     info = parse_tcb_info(signed_by(collateral.tcb_info_issuer_chain, collateral.tcb_info))
     older = parse_tcb_info(signed_by(collateral.tcb_info_issuer_chain, collateral.tcb_info_v2))
     assert (info.version, older) == (3, as_version_2(info))
@@ -253,7 +253,7 @@ def test_tcb_info_is_signed_in_both_versions_and_says_the_same(authority: Author
 
 
 def test_tcb_info_has_the_present_level_and_an_older_one_with_an_advisory(authority: Authority) -> None:
-    high, low = parse_tcb_info(authority.collateral(FMSPC, TCB, "processor", NOW).tcb_info.body).levels
+    high, low = parse_tcb_info(authority.collateral(FMSPC, "processor", NOW).tcb_info.body).levels
     assert (bytes(part.svn for part in high.components), high.pce_svn) == TCB
     assert (bytes(part.svn for part in low.components), low.pce_svn) == BELOW
     assert (high.status, high.advisory_ids) == (TcbStatus.UP_TO_DATE, ())
@@ -262,7 +262,7 @@ def test_tcb_info_has_the_present_level_and_an_older_one_with_an_advisory(author
 
 
 def test_qe_identity_is_signed_and_what_production_qe3_is(authority: Authority) -> None:
-    collateral = authority.collateral(FMSPC, TCB, "processor", NOW)
+    collateral = authority.collateral(FMSPC, "processor", NOW)
     identity = parse_enclave_identity(signed_by(collateral.qe_identity_issuer_chain, collateral.qe_identity))
     intels_text = (INTEL_CASES["processor"] / "qe_identity.json").read_bytes()
     intels = parse_enclave_identity(split_signed(intels_text, "enclaveIdentity").body)
@@ -356,19 +356,19 @@ def verify(quote: bytes, collateral: Collateral, at: dt.datetime = NOW) -> tuple
 @pytest.mark.parametrize("ca", CAS)
 @pytest.mark.parametrize("qe_isv_svn", [8, 11])
 def test_a_quote_at_the_present_level_is_up_to_date(authority: Authority, ca: str, qe_isv_svn: int) -> None:
-    collateral = authority.collateral(FMSPC, TCB, ca, NOW)
+    collateral = authority.collateral(FMSPC, ca, NOW)
     assert verify(make_quote(authority, ca, qe_isv_svn=qe_isv_svn), collateral) == ("UpToDate", [])
 
 
 @pytest.mark.parametrize("ca", CAS)
 def test_a_quote_at_the_level_below_is_out_of_date(authority: Authority, ca: str) -> None:
-    collateral = authority.collateral(FMSPC, TCB, ca, NOW)
+    collateral = authority.collateral(FMSPC, ca, NOW)
     advisories = list(parse_tcb_info(collateral.tcb_info.body).levels[1].advisory_ids)
     assert verify(make_quote(authority, ca, BELOW), collateral) == ("OutOfDate", advisories)
 
 
 def test_a_quote_by_an_old_quoting_enclave_is_out_of_date(authority: Authority) -> None:
-    collateral = authority.collateral(FMSPC, TCB, "processor", NOW)
+    collateral = authority.collateral(FMSPC, "processor", NOW)
     advisories = list(parse_enclave_identity(collateral.qe_identity.body).levels[1].advisory_ids)
     assert verify(make_quote(authority, "processor", qe_isv_svn=6), collateral) == ("OutOfDate", advisories)
 
@@ -381,11 +381,11 @@ def test_a_quote_by_an_old_quoting_enclave_is_out_of_date(authority: Authority) 
 def test_a_quote_below_every_level_is_refused(authority: Authority, tcb: Tcb, qe_isv_svn: int, why: str) -> None:
     quote = make_quote(authority, "processor", tcb, qe_isv_svn)
     with pytest.raises(ValueError, match=why):
-        verify(quote, authority.collateral(FMSPC, TCB, "processor", NOW))
+        verify(quote, authority.collateral(FMSPC, "processor", NOW))
 
 
 def test_another_familys_collateral_is_refused(authority: Authority) -> None:
-    collateral = authority.collateral(b"\1" * 6, TCB, "processor", NOW)
+    collateral = authority.collateral(b"\1" * 6, "processor", NOW)
     with pytest.raises(ValueError, match=r"(?i)fmspc"):
         verify(make_quote(authority, "processor"), collateral)
 
@@ -393,7 +393,7 @@ def test_another_familys_collateral_is_refused(authority: Authority) -> None:
 @pytest.mark.parametrize("ca", CAS)
 def test_a_revoked_certificate_is_refused(authority: Authority, ca: str) -> None:
     quote = make_quote(authority, ca)
-    collateral = authority.collateral(FMSPC, TCB, ca, NOW)
+    collateral = authority.collateral(FMSPC, ca, NOW)
     chain = read_chain(quote[1052:])
     issuer = authority.issuers[Role.PROCESSOR_CA if ca == "processor" else Role.PLATFORM_CA]
     month = Validity(SECOND, SECOND + dt.timedelta(30))
@@ -407,8 +407,8 @@ def test_a_revoked_certificate_is_refused(authority: Authority, ca: str) -> None
 
 @pytest.mark.parametrize("days", [-1, 31], ids=["before", "after"])
 def test_collateral_is_good_for_its_month_only(authority: Authority, days: int) -> None:
-    quote, collateral = make_quote(authority, "processor"), authority.collateral(FMSPC, TCB, "processor", NOW)
+    quote, collateral = make_quote(authority, "processor"), authority.collateral(FMSPC, "processor", NOW)
     assert verify(quote, collateral, NOW + dt.timedelta(29))[0] == "UpToDate"
     with pytest.raises(ValueError, match=r"."):
         verify(quote, collateral, NOW + dt.timedelta(days))
-    assert verify(quote, authority.collateral(FMSPC, TCB, "processor", NOW + dt.timedelta(31)), NOW + dt.timedelta(31))
+    assert verify(quote, authority.collateral(FMSPC, "processor", NOW + dt.timedelta(31)), NOW + dt.timedelta(31))

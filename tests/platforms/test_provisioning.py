@@ -45,7 +45,8 @@ def test_a_new_platform_is_read_as_it_was_made(tmp_path: Path) -> None:
 
 
 def test_a_new_platform_holds_these_files_and_no_other(directory: Path) -> None:
-    assert contents(directory).keys() == {"platform.json", "pck_chain.pem", *(f"authority/{name}" for name in FILES)}
+    authority = {f"authority/{name}" for name in (*FILES, "settings.json")}
+    assert contents(directory).keys() == {"platform.json", "pck_chain.pem", *authority}
     assert list(directory.parent.iterdir()) == [directory]
 
 
@@ -85,7 +86,9 @@ def test_two_platforms_have_nothing_secret_in_common(tmp_path: Path) -> None:
     one, other = init(tmp_path / "one", NOW), init(tmp_path / "other", NOW)
     assert one.secret != other.secret
     shared = set(contents(tmp_path / "one").values()) & set(contents(tmp_path / "other").values())
-    assert shared == {(tmp_path / "one" / "authority" / "crl_base_url").read_bytes()}
+    assert shared == {
+        (tmp_path / "one" / "authority" / name).read_bytes() for name in ("crl_base_url", "settings.json")
+    }
 
 
 def test_the_quoting_enclave_is_a_setting(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_the_description_tells_what_operators_need(state: PlatformState) -> None
     }
 
 
-FIELDS = ["version", "secret", "cpu_svn", "fmspc", "ca", "pck_tcb", "qe", "pce", "authority"]
+FIELDS = ["version", "secret", "cpu_svn", "fmspc", "ca", "pck_tcb", "qe", "pce", "authority", "chain"]
 NESTED = [("pck_tcb", "cpu_svn"), ("pck_tcb", "pce_svn"), ("qe", "isv_svn"), ("qe", "mr_enclave"), ("pce", "isv_svn")]
 
 
@@ -184,9 +184,29 @@ def test_an_unknown_field_is_named(state: PlatformState, section: str) -> None:
         parse_state(state.directory, changed(state, add))
 
 
+def test_a_state_of_version_1_is_read_as_ever(state: PlatformState) -> None:
+    """It names no chain: that was always the same file."""
+
+    def older(document: dict[str, Any]) -> None:
+        document["version"] = 1
+        del document["chain"]
+
+    private_files.replace(state.directory / PLATFORM_FILE, changed(state, older))
+    assert read_state(state.directory) == state
+    load(state.directory)
+
+
+@pytest.mark.parametrize(
+    "name", ["../pck_chain.pem", "pck_chain-.pem", "platform.json", "pck_chain-0.pem", "/etc/passwd"]
+)
+def test_a_chain_is_a_file_beside(state: PlatformState, name: str) -> None:
+    with pytest.raises(ConfigError, match="damaged: chain: the name of a file in the same directory"):
+        parse_state(state.directory, changed(state, lambda document: document.update(chain=name)))
+
+
 def test_a_later_format_is_told_apart_from_damage(state: PlatformState) -> None:
-    with pytest.raises(ConfigError, match="is of version 2, this program knows 1") as caught:
-        parse_state(state.directory, changed(state, lambda document: document.update(version=2, more={})))
+    with pytest.raises(ConfigError, match="is of version 3, this program knows 2") as caught:
+        parse_state(state.directory, changed(state, lambda document: document.update(version=3, more={})))
     assert "newer quotehelper" in caught.value.remedy
 
 

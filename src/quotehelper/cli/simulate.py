@@ -17,19 +17,12 @@ from quotehelper.cli.output import (
     talk,
     write_result,
 )
-
-_STATE = click.option(
-    "--state",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    show_envvar=True,
-    help="The platform's state directory.",
-)
+from quotehelper.cli.simulate_authority import COMMANDS, show, state_option
 
 
 @click.group(name="simulate")
 def command() -> None:
-    """Create and use a simulated SGX platform.
+    """Create and use a simulated SGX platform, and have its authority say what a test needs.
 
     Its processor, quoting enclave and provisioning authority are complete, but its root of trust is its own: whoever
     verifies its quotes must be given that root, and nobody who is not can be deceived by them.
@@ -37,7 +30,7 @@ def command() -> None:
 
 
 @command.command()
-@_STATE
+@state_option
 @click.option(
     "--authority",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -61,17 +54,17 @@ def init(
 
 
 @command.command()
-@_STATE
+@state_option
 @json_option
 def info(state: Path, *, as_json: bool) -> None:
-    """Say what the platform is; nothing secret or identifying."""
-    from quotehelper.platforms.simulated.state import describe
+    """Say what the platform is, and what its authority says of it; nothing secret or identifying."""
+    from quotehelper.platforms.simulated.state import read_state
 
-    print_facts("Simulated platform", describe(state), as_json=as_json)
+    show(read_state(state), as_json=as_json)
 
 
 @command.command()
-@_STATE
+@state_option
 @click.option(
     "--target-info",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -104,7 +97,7 @@ def report(  # noqa: PLR0913  one argument an option
 
 
 @command.command("update-qe")
-@_STATE
+@state_option
 @click.option("--isv-svn", type=click.IntRange(1, 0xFFFF), required=True, help="The new version.")
 @click.option("--mr-enclave", type=Hex(32), help="Its MRENCLAVE.  [default: its own for each version]")
 @json_option
@@ -118,7 +111,7 @@ def update_qe(state: Path, isv_svn: int, mr_enclave: bytes | None, *, as_json: b
 
 
 @command.command("export-collateral")
-@_STATE
+@state_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory to create.")
 @json_option
 def export_collateral(state: Path, out: Path, *, as_json: bool) -> None:
@@ -158,6 +151,10 @@ def serve_pcs(*, states: tuple[Path, ...], listen: tuple[str, int]) -> None:
     from quotehelper.node.log import Log, LogSettings
 
     asyncio.run(serve(SimulatedPcs(states, _now), *listen, Log(LogSettings())))
+
+
+for each in COMMANDS:
+    command.add_command(each)
 
 
 def _now() -> dt.datetime:

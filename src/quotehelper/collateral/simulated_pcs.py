@@ -11,6 +11,7 @@ import asyncio
 import json
 import secrets
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from quotehelper.errors import ConfigError
 from quotehelper.platforms.simulated.authority import CERTIFICATION_AUTHORITIES
 from quotehelper.platforms.simulated.enclaves import Tcb
 from quotehelper.platforms.simulated.provisioning import certify, read_authority
+from quotehelper.platforms.simulated.ruling import read_settings
 from quotehelper.platforms.simulated.state import read_chain as read_certification
 from quotehelper.platforms.simulated.state import read_state
 from quotehelper.verification.roots import Roots
@@ -61,7 +63,7 @@ class SimulatedPcs:
     def __init__(self, directories: Sequence[Path], clock: Callable[[], dt.datetime]) -> None:
         self._clock = clock
         self._states = [read_state(directory) for directory in directories]
-        self._authority: Authority = read_authority(self._states[0])
+        self._keys: Authority = read_authority(self._states[0])
         if len({state.authority.resolve() for state in self._states}) > 1:
             problem = "The platforms were certified by different authorities"
             raise ConfigError(problem, "Serve each authority by itself, on another port")
@@ -69,6 +71,11 @@ class SimulatedPcs:
         self._trust = Trust(Roots.insecure_simulated(root))
         self._sets = {self._ppid(state): self._certificates(state) for state in self._states}
         self._families = {state.fmspc.hex().upper(): state for state in self._states}
+
+    @property
+    def _authority(self) -> Authority:
+        """The authority as it is set at this moment: `simulate revoke` and the like show in the next answer."""
+        return replace(self._keys, settings=read_settings(self._states[0].authority))
 
     def application(self) -> web.Application:
         """The whole as an application for aiohttp to run."""
@@ -129,7 +136,7 @@ class SimulatedPcs:
         state = self._families.get(_digits(request, "fmspc", 12))
         if state is None:
             raise web.HTTPNotFound
-        collateral = self._authority.collateral(state.fmspc, state.pck_tcb, state.ca, self._clock())
+        collateral = self._authority.collateral(state.fmspc, state.ca, self._clock())
         old = f"/v{_OLD_API}/" in request.path
         signed = collateral.tcb_info_v2 if old else collateral.tcb_info
         name = "SGX-TCB-Info-Issuer-Chain" if old else "TCB-Info-Issuer-Chain"
@@ -176,7 +183,7 @@ class SimulatedPcs:
         return self._authority.chain(CERTIFICATION_AUTHORITIES[ca])
 
     def _levels(self, state: PlatformState) -> TcbInfo:
-        signed = self._authority.collateral(state.fmspc, state.pck_tcb, state.ca, self._clock()).tcb_info
+        signed = self._authority.collateral(state.fmspc, state.ca, self._clock()).tcb_info
         return tcb_info.parse_tcb_info(signed.body)
 
     def _ppid(self, state: PlatformState) -> str:
@@ -207,6 +214,8 @@ async def _around(
         response = await handler(request)
     except web.HTTPException as error:
         response = web.Response(status=error.status, headers={"Error-Message": error.reason})
+    except ConfigError:  # the authority's settings were damaged meanwhile
+        response = web.Response(status=503, headers={"Error-Message": "The authority's settings can't be read"})
     response.headers["Request-ID"] = secrets.token_hex(16)
     return response
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from quotehelper.documents.pck import Role
 from quotehelper.documents.qe_identity import EnclaveIdentity, IdentityLevel, encode_enclave_identity
 from quotehelper.documents.signed_json import Signed, write_object, write_time
-from quotehelper.documents.tcb_info import Component, TcbInfo, TcbLevel, TcbStatus, as_version_2, encode_tcb_info
+from quotehelper.documents.tcb_info import Component, TcbInfo, TcbLevel, as_version_2, encode_tcb_info
 from quotehelper.errors import DecodeError
 from quotehelper.platforms.simulated.certificates import (
     Issuer,
@@ -38,13 +38,13 @@ from quotehelper.platforms.simulated.certificates import (
     make_signer,
 )
 from quotehelper.platforms.simulated.enclaves import encode_signature
+from quotehelper.platforms.simulated.settings import Document, Settings, initial
 from quotehelper.sgx.key_id import QE3_MR_SIGNER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from quotehelper.documents.sgx_extension import SgxExtension
-    from quotehelper.platforms.simulated.enclaves import Tcb
 
 CRL_BASE_URL = "https://localhost:8081/sgx/certification/v4/"
 """Where certificates say that their CRLs are: a collateral service on the same machine, where Intel's clients look."""
@@ -52,15 +52,10 @@ CRL_BASE_URL = "https://localhost:8081/sgx/certification/v4/"
 CERTIFICATION_AUTHORITIES = {"processor": Role.PROCESSOR_CA, "platform": Role.PLATFORM_CA}
 """Who certifies single-package and multi-package machines, by the name that collateral services use."""
 
+_ROOT = "root"
 _ROOT_END = dt.datetime(2049, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 _CA_YEARS, _LEAF_YEARS = 15, 7
-_DOCUMENT_LIFE, _ROOT_CRL_LIFE = dt.timedelta(days=30), dt.timedelta(days=365)
-_EVALUATION_NUMBER = 17
-_LEVEL_DATE = dt.datetime(2025, 5, 14, tzinfo=dt.UTC)
-_OLD_LEVEL_DATE = dt.datetime(2023, 2, 15, tzinfo=dt.UTC)
-_OLD_ADVISORIES = ("INTEL-SA-00828",)
-_QE_LEVEL, _OLD_QE_LEVEL = 8, 6
-_OLD_QE_ADVISORIES = ("INTEL-SA-00615",)
+_LIVES = dict.fromkeys(Document, dt.timedelta(days=30)) | {Document.ROOT_CA_CRL: dt.timedelta(days=365)}
 _VERIFYING_PRODUCTS = {"QVE": 2, "QAE": 3}
 _ENCRYPTED_PPID_SIZE = 384
 _BASE_URL = re.compile(rb"https?://[!-~]+/")
@@ -88,6 +83,8 @@ class Authority:
 
     issuers: Mapping[Role, Issuer]
     crl_base_url: str = CRL_BASE_URL
+    settings: Settings = field(default_factory=initial)
+    """What it says at present."""
 
     def __repr__(self) -> str:
         return "Authority(…)"
@@ -109,9 +106,9 @@ class Authority:
         """The certificate of ``role`` and the root, as PEM text."""
         return b"".join(self.issuers[each].certificate.public_bytes(Encoding.PEM) for each in (role, Role.ROOT))
 
-    def collateral(self, fmspc: bytes, tcb: Tcb, ca: str, now: dt.datetime) -> Collateral:
-        """Collateral for the platforms of ``fmspc``, whose current level is ``tcb``, signed as of ``now``."""
-        info = _tcb_info(fmspc, tcb, now)
+    def collateral(self, fmspc: bytes, ca: str, now: dt.datetime) -> Collateral:
+        """Collateral for platforms of ``fmspc``, certified by ``ca``: what the settings say, signed as of ``now``."""
+        info = _tcb_info(fmspc, self.settings, now)
         role = CERTIFICATION_AUTHORITIES[ca]
         signers = self.chain(Role.TCB_SIGNING)
         return Collateral(
@@ -128,7 +125,7 @@ class Authority:
 
     def identity(self, enclave: str, now: dt.datetime) -> Signed:
         """The identity of ``enclave`` (QE, QVE or QAE), signed as of ``now``."""
-        identity = replace(_qe_identity(now), id=enclave)
+        identity = replace(_qe_identity(self.settings, now), id=enclave)
         if enclave in _VERIFYING_PRODUCTS:
             attributes = b"\x01".ljust(16, b"\0")  # without the right to provision
             identity = replace(identity, isv_prod_id=_VERIFYING_PRODUCTS[enclave], attributes=attributes)
@@ -136,16 +133,17 @@ class Authority:
 
     def evaluation_numbers(self, now: dt.datetime) -> Signed:
         """The list of TCB evaluation data numbers: the one there is."""
+        issue_date, next_update = _life(Document.TCB_INFO, self.settings, now)
         number = {
-            "tcbEvaluationDataNumber": _EVALUATION_NUMBER,
-            "tcbRecoveryEventDate": write_time(_LEVEL_DATE),
-            "tcbDate": write_time(_LEVEL_DATE),
+            "tcbEvaluationDataNumber": self.settings.tcb_evaluation_data_number,
+            "tcbRecoveryEventDate": write_time(self.settings.platform_levels[0].date),
+            "tcbDate": write_time(self.settings.platform_levels[0].date),
         }
         document = {
             "id": "SGX",
             "version": 1,
-            "issueDate": write_time(now),
-            "nextUpdate": write_time(now + _DOCUMENT_LIFE),
+            "issueDate": write_time(issue_date),
+            "nextUpdate": write_time(next_update),
             "tcbEvalNumbers": [number],
         }
         return self._signed(write_object(document))
@@ -159,10 +157,11 @@ class Authority:
         return HKDF(SHA256(), _ENCRYPTED_PPID_SIZE, salt=None, info=b"encrypted PPID" + ppid).derive(secret)
 
     def crl(self, role: Role, now: dt.datetime) -> bytes:
-        """The DER of the CRL of ``role``: of the root, or of a certification authority. Nothing is revoked."""
-        start = now.replace(microsecond=0)
-        life = _ROOT_CRL_LIFE if role is Role.ROOT else _DOCUMENT_LIFE
-        return make_crl(self.issuers[role], Validity(start, start + life), ())
+        """The DER of the CRL of ``role``: of the root, or of a certification authority."""
+        name = next((ca for ca, its_role in CERTIFICATION_AUTHORITIES.items() if its_role is role), _ROOT)
+        document = Document.ROOT_CA_CRL if role is Role.ROOT else Document.PCK_CRL
+        revoked = tuple(serial for issuer, serial in self.settings.revoked if issuer == name)
+        return make_crl(self.issuers[role], _life(document, self.settings, now), revoked)
 
     def _signed(self, body: bytes) -> Signed:
         key = self.issuers[Role.TCB_SIGNING].key
@@ -220,41 +219,55 @@ def _decode_issuer(files: Mapping[str, bytes], stem: str) -> Issuer:
     return Issuer(key, certificate)
 
 
-def _tcb_info(fmspc: bytes, tcb: Tcb, now: dt.datetime) -> TcbInfo:
-    """The levels of a platform family: the present one, and one below it that is out of date."""
-    present = tuple(Component(svn) for svn in tcb.cpu_svn)
-    below = (Component(max(0, tcb.cpu_svn[0] - 1)), *present[1:])
+def _tcb_info(fmspc: bytes, settings: Settings, now: dt.datetime) -> TcbInfo:
+    """The levels of a platform family."""
+    issue_date, next_update = _life(Document.TCB_INFO, settings, now)
     return TcbInfo(
         version=3,
         id="SGX",
-        issue_date=now,
-        next_update=now + _DOCUMENT_LIFE,
+        issue_date=issue_date,
+        next_update=next_update,
         fmspc=fmspc,
         pce_id=bytes(2),
         tcb_type=0,
-        tcb_evaluation_data_number=_EVALUATION_NUMBER,
-        levels=(
-            TcbLevel(present, tcb.pce_svn, _LEVEL_DATE, TcbStatus.UP_TO_DATE),
-            TcbLevel(below, max(0, tcb.pce_svn - 1), _OLD_LEVEL_DATE, TcbStatus.OUT_OF_DATE, _OLD_ADVISORIES),
+        tcb_evaluation_data_number=settings.tcb_evaluation_data_number,
+        levels=tuple(
+            TcbLevel(
+                tuple(map(Component, level.tcb.cpu_svn)),
+                level.tcb.pce_svn,
+                level.date,
+                level.conditions.status,
+                level.advisory_ids,
+            )
+            for level in settings.platform_levels
         ),
     )
 
 
-def _qe_identity(now: dt.datetime) -> EnclaveIdentity:
+def _qe_identity(settings: Settings, now: dt.datetime) -> EnclaveIdentity:
     """What QE3 is: masks leave MODE64BIT and XFRM open, and so forbid DEBUG (dcap 7.2)."""
+    issue_date, next_update = _life(Document.QE_IDENTITY, settings, now)
     return EnclaveIdentity(
         id="QE",
-        issue_date=now,
-        next_update=now + _DOCUMENT_LIFE,
-        tcb_evaluation_data_number=_EVALUATION_NUMBER,
+        issue_date=issue_date,
+        next_update=next_update,
+        tcb_evaluation_data_number=settings.tcb_evaluation_data_number,
         misc_select=bytes(4),
         misc_select_mask=b"\xff" * 4,
         attributes=b"\x11".ljust(16, b"\0"),
         attributes_mask=bytes.fromhex("fbffffffffffffff").ljust(16, b"\0"),
         mr_signer=QE3_MR_SIGNER,
         isv_prod_id=1,
-        levels=(
-            IdentityLevel(_QE_LEVEL, _LEVEL_DATE, TcbStatus.UP_TO_DATE),
-            IdentityLevel(_OLD_QE_LEVEL, _OLD_LEVEL_DATE, TcbStatus.OUT_OF_DATE, _OLD_QE_ADVISORIES),
+        levels=tuple(
+            IdentityLevel(level.tcb.pce_svn, level.date, level.conditions.status, level.advisory_ids)
+            for level in settings.qe_levels
         ),
     )
+
+
+def _life(document: Document, settings: Settings, now: dt.datetime) -> Validity:
+    """From when until when ``document`` is good that is issued ``now``: until yesterday, if it is to have expired."""
+    start, life = now.replace(microsecond=0), _LIVES[document]
+    if document in settings.expired:
+        start -= life + dt.timedelta(days=1)
+    return Validity(start, start + life)

@@ -41,7 +41,7 @@ def encode_collateral(authority: Authority, state: PlatformState, chain: bytes, 
 
     ``chain``: the platform's certification data, of type 5.
     """
-    collateral = authority.collateral(state.fmspc, state.pck_tcb, state.ca, now)
+    collateral = authority.collateral(state.fmspc, state.ca, now)
     return {
         "root.pem": _root(collateral),
         "collateral.json": _for_dcap_qvl(collateral),

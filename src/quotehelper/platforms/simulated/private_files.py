@@ -94,6 +94,18 @@ def replace(path: Path, content: bytes) -> None:
             draft.unlink(missing_ok=True)
 
 
+def remove(directory: Path, *patterns: str, kept: str) -> None:
+    """Remove the files of ``directory`` that match one of ``patterns``, but for ``kept``. Call while ``locked``.
+
+    Raises ConfigError if the file system refuses.
+    """
+    with _explained(directory, "What was asked for is done, only files that nothing names are left"):
+        for path in (found for pattern in patterns for found in directory.glob(pattern)):
+            if path.name != kept:
+                path.unlink(missing_ok=True)
+        _sync(directory)
+
+
 @contextlib.contextmanager
 def _explained(path: Path, remedy: str) -> Iterator[None]:
     """Turn what the file system says about ``path`` into a ConfigError."""

@@ -5,10 +5,13 @@ What a daemon reads of all this is `state`; here is the rest, which needs certif
 
 from __future__ import annotations
 
+import hashlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quotehelper.documents.collateral import from_files
+from quotehelper.documents.pck import read_chain as read_certificates
 from quotehelper.documents.sgx_extension import PlatformConfiguration, SgxExtension, SgxType
 from quotehelper.errors import ConfigError, DecodeError
 from quotehelper.platforms.simulated import private_files
@@ -28,16 +31,20 @@ from quotehelper.platforms.simulated.enclaves import (
     pce_identity,
     qe3_identity,
 )
+from quotehelper.platforms.simulated.json_fields import damaged
+from quotehelper.platforms.simulated.ruling import SETTINGS_FILE, encode_settings, read_settings
+from quotehelper.platforms.simulated.settings import CPU_SVN, PCK_TCB, initial
 from quotehelper.platforms.simulated.state import (
     AUTHORITY_DIRECTORY,
     CHAIN_FILE,
+    CHAIN_FILES,
     PLATFORM_FILE,
     EnclaveVersion,
     PlatformState,
     encode_state,
     parse_state,
-    read_chain,
     read_state,
+    read_whole,
 )
 
 if TYPE_CHECKING:
@@ -45,13 +52,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from quotehelper.documents.collateral import Collateral
+    from quotehelper.documents.pck import Certificate
     from quotehelper.platforms.simulated.authority import Authority
-
-CPU_SVN = bytes.fromhex("10100202ff0100050000000000000000")
-"""The CPUSVN of new processors: what a server of 2025 with current microcode shows."""
-
-PCK_TCB = Tcb(CPU_SVN, 13)
-"""The level that certificates speak of. Their PCESVN is below the running PCE's, as in real quotes (dcap 1.1)."""
 
 FMSPC = {"processor": bytes.fromhex("515545000000"), "platform": bytes.fromhex("515545000001")}
 """Platform families of our own, by who certifies them; no letters in them, as services disagree about case."""
@@ -89,6 +91,7 @@ def init(
     certifier = create(now) if authority is None else read_authority(state)
     files = {PLATFORM_FILE: _encode_checked(state), CHAIN_FILE: certify(state, certifier, now)}
     if authority is None:
+        files[f"{AUTHORITY_DIRECTORY}/{SETTINGS_FILE}"] = encode_settings(initial())
         files |= {f"{AUTHORITY_DIRECTORY}/{name}": content for name, content in encode_authority(certifier).items()}
     private_files.create(directory, files)
     return state
@@ -107,6 +110,36 @@ def update_qe(directory: Path, isv_svn: int, mr_enclave: bytes | None = None) ->
     return state
 
 
+def update_platform(directory: Path, now: dt.datetime) -> PlatformState:
+    """Bring the platform in ``directory`` to the level that its authority calls current, certified from ``now`` on.
+
+    Microcode (CPUSVN) and PCE become those of that level, unless they are newer; the PCK certificate is a new one in
+    any case. Daemons see it when they load the platform again. Raises ConfigError as ``init`` does; then the platform
+    is as before.
+    """
+    with private_files.locked(directory):
+        state = read_state(directory)
+        (chain,) = private_files.read(directory, state.chain)
+        tcb = read_settings(state.authority).current
+        pce_isv_svn = max(state.pce.isv_svn, min(0xFFFF, tcb.pce_svn + PCE_ISV_SVN - PCK_TCB.pce_svn))
+        updated = state._replace(
+            cpu_svn=bytes(map(max, state.cpu_svn, tcb.cpu_svn)),
+            pck_tcb=Tcb(bytes(map(max, state.pck_tcb.cpu_svn, tcb.cpu_svn)), max(state.pck_tcb.pce_svn, tcb.pce_svn)),
+            pce=state.pce
+            if pce_isv_svn == state.pce.isv_svn
+            else EnclaveVersion(pce_isv_svn, pce_identity(pce_isv_svn).mr_enclave),
+        )
+        certified = certify(
+            updated, read_authority(state), now, before=_leaf(directory / state.chain, chain).sgx_extension
+        )
+        updated = updated._replace(chain=f"pck_chain-{hashlib.sha256(certified).hexdigest()[:16]}.pem")
+        content = _encode_checked(updated)
+        private_files.replace(directory / updated.chain, certified)
+        private_files.replace(directory / PLATFORM_FILE, content)
+        private_files.remove(directory, *CHAIN_FILES, kept=updated.chain)
+    return updated
+
+
 def export_collateral(directory: Path, out: Path, now: dt.datetime) -> None:
     """Make the directory ``out`` with all that verifiers need besides quotes (see `collateral_files`), as of ``now``.
 
@@ -114,9 +147,7 @@ def export_collateral(directory: Path, out: Path, now: dt.datetime) -> None:
     in ``out`` already, or if the platform or its authority can't be read.
     """
     private_files.refuse_occupied(out)
-    state = read_state(directory)
-    files = encode_collateral(read_authority(state), state, read_chain(directory), now)
-    private_files.create(out, files, public=True)
+    private_files.create(out, _encode_collateral(directory, now), public=True)
 
 
 def collateral(directory: Path, now: dt.datetime) -> Collateral:
@@ -124,16 +155,43 @@ def collateral(directory: Path, now: dt.datetime) -> Collateral:
 
     Raises ConfigError if the platform or its authority can't be read.
     """
-    state = read_state(directory)
-    files = encode_collateral(read_authority(state), state, read_chain(directory), now)
+    files = _encode_collateral(directory, now)
     case = "case/"
     return from_files({name.removeprefix(case): files[name] for name in files if name.startswith(case)})
 
 
-def certify(state: PlatformState, authority: Authority, now: dt.datetime) -> bytes:
-    """Certification data, of type 5, for the PCK key of the platform at the level that its ``state`` says."""
+def _encode_collateral(directory: Path, now: dt.datetime) -> dict[str, bytes]:
+    state, chain = read_whole(directory)
+    return encode_collateral(read_authority(state), state, chain, now)
+
+
+def read_leaf(directory: Path) -> Certificate:
+    """The PCK certificate of the platform in ``directory``. Raises ConfigError if it can't be read."""
+    state, chain = read_whole(directory)
+    return _leaf(directory / state.chain, chain)
+
+
+def _leaf(path: Path, chain: bytes) -> Certificate:
+    try:
+        leaf = read_certificates(chain).leaf
+        _ = leaf.sgx_extension
+    except DecodeError as error:
+        raise damaged(path, str(error)) from None
+    return leaf
+
+
+def certify(
+    state: PlatformState, authority: Authority, now: dt.datetime, *, before: SgxExtension | None = None
+) -> bytes:
+    """Certification data, of type 5, for the PCK key of the platform at the level that its ``state`` says.
+
+    ``before``: what an earlier certificate said.
+    """
     pce = state.provisioning_enclave()
     several_packages = state.ca == "platform"
+    set_up = (before and before.configuration) or PlatformConfiguration(
+        os.urandom(16), dynamic_platform=False, cached_keys=False, smt_enabled=True
+    )
     extension = SgxExtension(
         ppid=pce.ppid(),
         components=tuple(state.pck_tcb.cpu_svn),
@@ -142,9 +200,7 @@ def certify(state: PlatformState, authority: Authority, now: dt.datetime) -> byt
         pce_id=PCE_ID,
         fmspc=state.fmspc,
         sgx_type=SgxType.SCALABLE if several_packages else SgxType.STANDARD,
-        configuration=PlatformConfiguration(os.urandom(16), dynamic_platform=False, cached_keys=False, smt_enabled=True)
-        if several_packages
-        else None,
+        configuration=set_up if several_packages else None,
     )
     return authority.issue_pck(pce.pck_public_key(state.pck_tcb), extension, state.ca, now)
 
@@ -157,10 +213,10 @@ def _encode_checked(state: PlatformState) -> bytes:
 
 
 def read_authority(state: PlatformState) -> Authority:
-    """The authority that certified the platform. Raises ConfigError if it can't be read."""
+    """The authority that certifies the platform of ``state``, as it is set. Raises ConfigError if it can't be read."""
     contents = private_files.read(state.authority, *FILES)
     try:
-        return decode_authority(dict(zip(FILES, contents, strict=True)))
+        authority = decode_authority(dict(zip(FILES, contents, strict=True)))
     except DecodeError as error:
-        problem = f"{state.authority / error.field} is damaged: {error.reason}"
-        raise ConfigError(problem, "Restore it from a copy, or create a new platform elsewhere") from None
+        raise damaged(state.authority / error.field, error.reason) from None
+    return replace(authority, settings=read_settings(state.authority))

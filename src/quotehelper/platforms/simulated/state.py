@@ -4,6 +4,7 @@
 
     DIR/platform.json    the processor's secret and CPUSVN, the enclaves' versions, what the certificate says
     DIR/pck_chain.pem    the certification data of quotes as it stands in them: leaf, intermediate, root, NUL
+                         (pck_chain-….pem after an update: platform.json names it)
     DIR/authority/       the provisioning authority's keys, unless platform.json names another's
 
 A daemon reads the first two files and no certificate library; `provisioning` creates all of it.
@@ -13,32 +14,36 @@ from __future__ import annotations
 
 import binascii
 import json
-import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from quotehelper.errors import ConfigError
 from quotehelper.platforms.simulated import private_files
 from quotehelper.platforms.simulated.cpu import CPU_SVN_SIZE, SECRET_SIZE, Cpu, Fuses, covers, sha256
 from quotehelper.platforms.simulated.enclaves import Pce, Qe3, Tcb, encode_point, pce_identity, qe3_identity, qe_id
+from quotehelper.platforms.simulated.json_fields import JsonFields, damaged
 from quotehelper.platforms.simulated.platform import SimulatedPlatform
 from quotehelper.sgx.quote import CertificationData, CertificationType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any, NoReturn
+    from typing import Any
 
 PLATFORM_FILE = "platform.json"
 CHAIN_FILE = "pck_chain.pem"
+CHAIN_FILES = ("pck_chain*.pem", ".pck_chain*.draft")
+"""All chains there may be, drafts of killed updates included; platform.json names the one that counts."""
 AUTHORITY_DIRECTORY = "authority"
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_WITHOUT_CHAIN = 1
+"""The version that has no ``chain``: the file was always CHAIN_FILE."""
 CERTIFICATE_AUTHORITIES = ("processor", "platform")
 """Whose certificates there are: of single-package and of multi-package machines."""
 
 CHAIN_SIZES = range(500, 12295)
 """Bytes of certification data that a QE3 takes (dcap 1.1)."""
 
+_CHAIN_NAME = re.compile(r"pck_chain(?:-[0-9a-f]{16})?\.pem")
 _PEM_BEGIN = b"-----BEGIN CERTIFICATE-----"
 _PEM_END = b"-----END CERTIFICATE-----"
 
@@ -70,6 +75,8 @@ class PlatformState(NamedTuple):
     pce: EnclaveVersion
     authority: Path
     """Where the provisioning authority's keys are."""
+    chain: str = CHAIN_FILE
+    """The file with the certification data: a new one has a new name, so that it comes with the rest at once."""
 
     def __repr__(self) -> str:
         return f"PlatformState({self.directory})"
@@ -94,8 +101,15 @@ def read_state(directory: Path) -> PlatformState:
 
 def read_chain(directory: Path) -> bytes:
     """The certification data in ``directory``, NUL included. Raises ConfigError as ``read_state`` does."""
-    (chain,) = private_files.read(directory, CHAIN_FILE)
-    return _check_chain(directory, chain)
+    return read_whole(directory)[1]
+
+
+def read_whole(directory: Path) -> tuple[PlatformState, bytes]:
+    """State and certification data of one moment, whoever changes them meanwhile. Raises as ``read_state`` does."""
+    with private_files.locked(directory):
+        state = read_state(directory)
+        (chain,) = private_files.read(directory, state.chain)
+    return state, _check_chain(directory / state.chain, chain)
 
 
 def load(directory: Path, qe: EnclaveVersion | None = None) -> SimulatedPlatform:
@@ -104,14 +118,13 @@ def load(directory: Path, qe: EnclaveVersion | None = None) -> SimulatedPlatform
     ``qe``: run this version of the quoting enclave instead of the state's. Raises ConfigError as ``read_state`` does,
     and if the certificate is another platform's.
     """
-    state = read_state(directory)
+    state, chain = read_whole(directory)
     if qe is not None:
         state = state._replace(qe=qe)
-    chain = read_chain(directory)
     pce = state.provisioning_enclave()
     certificate = next(iter(_certificates(chain)), b"")
     if encode_point(pce.pck_public_key(state.pck_tcb)) not in certificate:
-        raise _damaged(directory / CHAIN_FILE, "the first certificate is not for this platform's PCK key")
+        raise damaged(directory / state.chain, "the first certificate is not for this platform's PCK key")
     certification = CertificationData(CertificationType.PCK_CHAIN, chain)
     return SimulatedPlatform(Qe3(state.cpu(), qe3_identity(*state.qe), pce, state.pck_tcb, certification))
 
@@ -126,8 +139,8 @@ def describe(directory: Path) -> dict[str, Any]:
 
     Raises ConfigError as ``read_state`` does.
     """
-    state = read_state(directory)
-    certificates = _certificates(read_chain(directory))
+    state, chain = read_whole(directory)
+    certificates = _certificates(chain)
     root = sha256(certificates[-1]).hex() if certificates else None
     return {
         "state": str(directory),
@@ -157,6 +170,7 @@ def encode_state(state: PlatformState) -> bytes:
         "qe": {"isv_svn": state.qe.isv_svn, "mr_enclave": state.qe.mr_enclave.hex()},
         "pce": {"isv_svn": state.pce.isv_svn, "mr_enclave": state.pce.mr_enclave.hex()},
         "authority": str(authority),
+        "chain": state.chain,
     }
     return json.dumps(document, indent=2).encode() + b"\n"
 
@@ -167,12 +181,8 @@ def parse_state(directory: Path, raw: bytes) -> PlatformState:
     Raises ConfigError, naming file and field, for anything that ``encode_state`` does not write.
     """
     path = directory / PLATFORM_FILE
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise _damaged(path, "not a JSON document") from None
-    fields = _Fields(path, "", document)
-    fields.check_version()
+    fields = JsonFields.parse(path, raw)
+    version = fields.version(FORMAT_VERSION)
     state = PlatformState(
         directory=directory,
         secret=fields.octets("secret", SECRET_SIZE),
@@ -183,109 +193,34 @@ def parse_state(directory: Path, raw: bytes) -> PlatformState:
         qe=_parse_version(fields.section("qe")),
         pce=_parse_version(fields.section("pce")),
         authority=directory / fields.path("authority"),
+        chain=fields.text("chain") if version > _WITHOUT_CHAIN else CHAIN_FILE,
     )
     fields.end()
+    if not _CHAIN_NAME.fullmatch(state.chain):
+        raise damaged(path, "chain: the name of a file in the same directory expected")
     if not covers(state.cpu_svn, state.pck_tcb.cpu_svn):
-        raise _damaged(path, "pck_tcb.cpu_svn: above cpu_svn")
+        raise damaged(path, "pck_tcb.cpu_svn: above cpu_svn")
     if state.pck_tcb.pce_svn > state.pce.isv_svn:
-        raise _damaged(path, "pck_tcb.pce_svn: above pce.isv_svn")
+        raise damaged(path, "pck_tcb.pce_svn: above pce.isv_svn")
     return state
 
 
-class _Fields:
-    """The fields of one JSON object, taken out one by one; values never show in errors, as one is secret."""
-
-    def __init__(self, path: Path, prefix: str, document: object) -> None:
-        self._path = path
-        self._prefix = prefix
-        if not isinstance(document, dict):
-            self.refuse("", "an object expected")
-        self._left: dict[str, object] = document
-
-    def check_version(self) -> None:
-        version = self._integer("version")
-        if version > FORMAT_VERSION:
-            problem = f"{self._path} is of version {version}, this program knows {FORMAT_VERSION}"
-            raise ConfigError(problem, "Use a newer quotehelper, or create a new platform elsewhere")
-        if version != FORMAT_VERSION:
-            self.refuse("version", f"{FORMAT_VERSION} expected")
-
-    def octets(self, name: str, size: int) -> bytes:
-        text = self._text(name)
-        try:
-            raw = bytes.fromhex(text)
-        except ValueError:
-            self.refuse(name, "hexadecimal digits expected")
-        if len(text) != 2 * size or len(raw) != size:
-            self.refuse(name, f"{2 * size} hexadecimal digits expected")
-        return raw
-
-    def unsigned16(self, name: str) -> int:
-        value = self._integer(name)
-        if value not in range(1 << 16):
-            self.refuse(name, "0 to 65535 expected")
-        return value
-
-    def choice(self, name: str, known: Sequence[str]) -> str:
-        if (text := self._text(name)) not in known:
-            self.refuse(name, f"one of {', '.join(known)} expected")
-        return text
-
-    def path(self, name: str) -> Path:
-        text = self._text(name)
-        try:
-            raw = os.fsencode(text)
-        except UnicodeError:
-            raw = b""
-        if not raw or b"\0" in raw:
-            self.refuse(name, "a path expected")
-        return Path(text)
-
-    def section(self, name: str) -> _Fields:
-        return _Fields(self._path, f"{self._prefix}{name}.", self._take(name))
-
-    def end(self) -> None:
-        for name in self._left:
-            self.refuse(ascii(name)[1:-1][:40], "not known")
-
-    def refuse(self, name: str, reason: str) -> NoReturn:
-        where = f"{self._prefix}{name}".rstrip(".")
-        raise _damaged(self._path, f"{where}: {reason}" if where else reason)
-
-    def _take(self, name: str) -> object:
-        if name not in self._left:
-            self.refuse(name, "missing")
-        return self._left.pop(name)
-
-    def _text(self, name: str) -> str:
-        value = self._take(name)
-        if not isinstance(value, str):
-            self.refuse(name, "a text expected")
-        return value
-
-    def _integer(self, name: str) -> int:
-        value = self._take(name)
-        if not isinstance(value, int) or isinstance(value, bool):
-            self.refuse(name, "an integer expected")
-        return value
-
-
-def _parse_tcb(fields: _Fields) -> Tcb:
+def _parse_tcb(fields: JsonFields) -> Tcb:
     tcb = Tcb(fields.octets("cpu_svn", CPU_SVN_SIZE), fields.unsigned16("pce_svn"))
     fields.end()
     return tcb
 
 
-def _parse_version(fields: _Fields) -> EnclaveVersion:
+def _parse_version(fields: JsonFields) -> EnclaveVersion:
     version = EnclaveVersion(fields.unsigned16("isv_svn"), fields.octets("mr_enclave", 32))
     fields.end()
     return version
 
 
-def _check_chain(directory: Path, chain: bytes) -> bytes:
+def _check_chain(path: Path, chain: bytes) -> bytes:
     if len(chain) not in CHAIN_SIZES:
         sizes = f"{CHAIN_SIZES.start} to {CHAIN_SIZES.stop - 1} bytes expected"
-        raise _damaged(directory / CHAIN_FILE, f"{sizes}, {len(chain)} found")
+        raise damaged(path, f"{sizes}, {len(chain)} found")
     return chain
 
 
@@ -298,7 +233,3 @@ def _certificates(chain: bytes) -> list[bytes]:
         except binascii.Error:
             return []
     return found
-
-
-def _damaged(path: Path, reason: str) -> ConfigError:
-    return ConfigError(f"{path} is damaged: {reason}", "Restore it from a copy, or create a new platform elsewhere")
