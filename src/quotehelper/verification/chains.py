@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
 from quotehelper.documents.pck import Certificate, Crl, Role, read_chain, read_crl
 from quotehelper.errors import CollateralError, DecodeError, VerificationError, VerificationReason
@@ -231,9 +231,16 @@ def _check_issued(certificate: Certificate, issuer: Certificate, step: Step) -> 
     name = repr(certificate.subject)
     if certificate.x509.issuer.public_bytes() != issuer.x509.subject.public_bytes():
         raise VerificationError(step, _ISSUER, f"The certificate {name} was not issued by {issuer.subject!r}")
-    if not signature_holds(issuer.public_key, certificate.signature, certificate.signed):
+    if certificate.x509.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
+        raise VerificationError(step, _FORMAT, f"The certificate {name} is not signed with ECDSA and SHA-256")
+    try:
+        certificate.x509.verify_directly_issued_by(issuer.x509)
+    except InvalidSignature:
         problem = f"The certificate {name}: the signature of {issuer.subject!r} does not hold"
-        raise VerificationError(step, VerificationReason.SIGNATURE, problem)
+        raise VerificationError(step, VerificationReason.SIGNATURE, problem) from None
+    except ValueError:
+        problem = f"The certificate {name} names two signature algorithms, one of them unsigned"
+        raise VerificationError(step, _FORMAT, problem) from None
 
 
 def _check_extensions(certificate: Certificate, step: Step, semantics: Semantics, *, path_length: int | None) -> None:

@@ -105,12 +105,14 @@ def weigh(
     isv_svn: int,
     tcb_info: Endorsement[TcbInfo],
     qe_identity: Endorsement[EnclaveIdentity],
+    semantics: Semantics,
 ) -> Facts:
     """What quotes by a quoting enclave of ``isv_svn`` on ``platform`` are worth.
 
     Raises VerificationError: PLATFORM_TCB, QE_TCB, TCB_STATUS.
     """
-    standing = tcb.match_platform(tcb_info.document.levels, platform.chain.platform)
+    levels = tcb_info.document.levels
+    standing = tcb.match_platform(levels, platform.chain.platform, cpu_svn_counts=semantics.match_cpu_svn)
     if standing is None:
         problem = "The platform's TCB, as its certificate states it, is below every level of the TCB info"
         remedy = "Update the platform's BIOS and microcode, then provision it again"

@@ -30,6 +30,8 @@ class Semantics:
     """Basic constraints, key usage and unknown critical extensions are judged, not only looked for."""
     check_crl_issuer_chain: bool
     """The chain that comes with the PCK's revocation list must end in the PCK chain's intermediate and root."""
+    match_cpu_svn: bool
+    """A TCB level must be reached by the certificate's CPUSVN as well as by its components, which should be equal."""
     same_root_certificate: bool
     """All chains must end in the same certificate of the root, not only in its key."""
 
@@ -44,6 +46,7 @@ INTEL = Semantics(
     refuse_odd_auth_data=False,
     check_path_constraints=False,
     check_crl_issuer_chain=False,
+    match_cpu_svn=False,
     same_root_certificate=True,
 )
 
@@ -57,5 +60,6 @@ STRICT = Semantics(
     refuse_odd_auth_data=True,
     check_path_constraints=True,
     check_crl_issuer_chain=True,
+    match_cpu_svn=True,
     same_root_certificate=False,
 )

@@ -66,14 +66,19 @@ def has_duplicates(levels: Sequence[TcbLevel]) -> bool:
     return len(set(map(_height, levels))) != len(levels)
 
 
-def match_platform(levels: Sequence[TcbLevel], platform: SgxExtension) -> Standing | None:
+def match_platform(
+    levels: Sequence[TcbLevel], platform: SgxExtension, *, cpu_svn_counts: bool = False
+) -> Standing | None:
     """The first of the sorted ``levels`` that the certificate's values reach, or None.
 
-    Every component and the PCE SVN count by themselves; the report's CPUSVN does not.
+    Every component and the PCE SVN count by themselves; the report's CPUSVN does not. With ``cpu_svn_counts`` neither
+    the certificate's components nor its CPUSVN may be below the level: they differ in no honest certificate
+    (dcap 5.1), Intel's verifier reads the ones, dcap-qvl the other.
     """
+    components = tuple(map(min, platform.components, platform.cpu_svn)) if cpu_svn_counts else platform.components
     for level in levels:
-        components = zip(platform.components, level.components, strict=True)
-        if platform.pce_svn >= level.pce_svn and all(svn >= wanted.svn for svn, wanted in components):
+        pairs = zip(components, level.components, strict=True)
+        if platform.pce_svn >= level.pce_svn and all(svn >= wanted.svn for svn, wanted in pairs):
             return Standing(level.status, level.advisory_ids, level.tcb_date)
     return None
 

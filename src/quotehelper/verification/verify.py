@@ -148,7 +148,7 @@ class Verifier:
         return verify_quoting_enclave(*parts, self._tcb_info, self._qe_identity, self._semantics)
 
     def _weigh(self, platform: PckPlatform, isv_svn: int) -> Facts:
-        return weigh(platform, isv_svn, self._tcb_info, self._qe_identity)
+        return weigh(platform, isv_svn, self._tcb_info, self._qe_identity, self._semantics)
 
 
 def read_sgx_quote(raw: bytes) -> tuple[Quote, ReportBody]:
