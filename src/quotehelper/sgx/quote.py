@@ -29,6 +29,7 @@ report, its signature, the auth data and the inner certification data.
 from __future__ import annotations
 
 import enum
+from struct import Struct
 from typing import NamedTuple
 
 from quotehelper.errors import DecodeError
@@ -155,6 +156,10 @@ _PPID_SIZES = {
 }
 
 
+_PCK_CHAIN = int(CertificationType.PCK_CHAIN)
+_SIGNATURE_DATA_START = 436
+
+
 class PpidCertification(NamedTuple):
     """Certification data of types 1 to 3: which PCK certificate would be needed.
 
@@ -251,6 +256,44 @@ def read_quote(raw: bytes) -> Quote:
     Raises DecodeError, naming the field, for a version other than 3 to 5, a key type other than ECDSA-P256, an
     unknown TEE or certification type, or lengths that don't agree.
     """
+    return _cut_whole(raw) or _read_step_by_step(raw)
+
+
+_WHOLE = Struct("<48s384sI64s64s384s64sH")
+_WHOLE_START = bytes.fromhex("0300020000000000")
+_CERTIFICATION_START = Struct("<HI")
+
+
+def _cut_whole(raw: bytes) -> Quote | None:
+    """What `_read_step_by_step` reads, if ``raw`` is a quote of version 3 with a PCK chain and its lengths agree.
+
+    Nearly all are, and it takes a third of the time. What is odd in any way is None, and read again field by field.
+    """
+    if len(raw) < _WHOLE.size or not raw.startswith(_WHOLE_START):
+        return None
+    header, body, size, signature, key, qe_report, qe_signature, auth_size = _WHOLE.unpack_from(raw)
+    certification = _WHOLE.size + auth_size
+    data, end = certification + _CERTIFICATION_START.size, _SIGNATURE_DATA_START + size
+    if size > SIGNATURE_DATA_LIMIT or not data <= end <= len(raw):
+        return None
+    kind, data_size = _CERTIFICATION_START.unpack_from(raw, certification)
+    if kind != _PCK_CHAIN or data + data_size != end:
+        return None
+    return Quote(
+        QuoteHeader(header),
+        ReportBody(body),
+        signature,
+        key,
+        ReportBody(qe_report),
+        qe_signature,
+        raw[_WHOLE.size : certification],
+        CertificationData(CertificationType.PCK_CHAIN, raw[data:end]),
+        raw[end:],
+    )
+
+
+def _read_step_by_step(raw: bytes) -> Quote:
+    """The quote in ``raw``, as `read_quote` says."""
     reader = Reader(raw, "Quote")
     header = QuoteHeader(reader.octets(QuoteHeader.SIZE, "header"))
     body = _read_body(reader, header)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from quotehelper.verification.pck_platform import PckPlatform
     from quotehelper.verification.semantics import Semantics
     from quotehelper.verification.tcb import Standing
+    from quotehelper.wire.structure import Field
 
 AUTH_DATA_SIZE = 32
 """Bytes of auth data that Intel's QE3 writes, and dcap-qvl insists on (dcap 7.5)."""
@@ -43,17 +44,17 @@ def verify_quoting_enclave(  # noqa: PLR0913  the parts of a quote, each by itse
     signature: bytes,
     auth_data: bytes,
     tcb_info: Endorsement[TcbInfo],
-    qe_identity: Endorsement[EnclaveIdentity],
+    genuine: GenuineEnclave,
     semantics: Semantics,
 ) -> QuotingEnclave:
     """The quoting enclave on ``platform`` that vouches for the attestation key ``key`` (x ‖ y, 64 bytes).
 
-    ``qe_report`` (384 bytes), its ``signature`` (64) and ``auth_data`` are the quote's. Raises VerificationError:
-    PLATFORM_FAMILY, QE_REPORT_SIGNATURE, QE_REPORT_DATA, QE_IDENTITY.
+    ``qe_report`` (384 bytes), its ``signature`` (64) and ``auth_data`` are the quote's; ``genuine`` is the QE
+    identity's. Raises VerificationError: PLATFORM_FAMILY, QE_REPORT_SIGNATURE, QE_REPORT_DATA, QE_IDENTITY.
     """
     _check_family(tcb_info.document, platform.chain.platform)
     report = verify_qe_report(platform.chain.pck, key, qe_report, signature, auth_data, semantics)
-    _check_identity(qe_identity.document, report)
+    genuine.check(report)
     return QuotingEnclave(public_key(key), report.isv_svn)
 
 
@@ -80,6 +81,48 @@ def verify_qe_report(
         problem = "The quoting enclave's report does not name the key that signed the quote"
         raise VerificationError(Step.QE_REPORT_DATA, _MISMATCH, problem)
     return report
+
+
+class GenuineEnclave:
+    """What a report of the enclave that ``identity`` describes must look like; made once for many reports.
+
+    All that is compared is one mask and one value over the whole report. The identity's values are not masked
+    themselves (dcap 7.2): one that has bits outside its mask is met by no report.
+    """
+
+    __slots__ = ("_identity", "_mask", "_value")
+
+    def __init__(self, identity: EnclaveIdentity) -> None:
+        self._identity = identity
+        mask, value = bytearray(ReportBody.SIZE), bytearray(ReportBody.SIZE)
+        for field, wanted, its_mask in self._fields():
+            mask[field.offset : field.end] = its_mask
+            value[field.offset : field.end] = wanted
+        self._mask, self._value = int.from_bytes(mask), int.from_bytes(value)
+
+    def check(self, report: ReportBody) -> None:
+        """Raise VerificationError, QE_IDENTITY, if ``report`` is another enclave's."""
+        if self._identity.id != "QE":
+            problem = f"The enclave identity is about {self._identity.id}, not the quoting enclave of SGX (QE)"
+            raise VerificationError(Step.QE_IDENTITY, _MISMATCH, problem)
+        if int.from_bytes(report.raw) & self._mask == self._value:
+            return
+        for field, wanted, mask in self._fields():
+            found = report.raw[field.offset : field.end]
+            if int.from_bytes(found) & int.from_bytes(mask) != int.from_bytes(wanted):
+                name = field.name.replace("_", "").upper()
+                problem = f"The quoting enclave's {name} is not that of Intel's quoting enclave"
+                raise VerificationError(Step.QE_IDENTITY, _MISMATCH, problem)
+
+    def _fields(self) -> tuple[tuple[Field[Any], bytes, bytes], ...]:
+        """Each field of a report that counts, its value, and which bits of it."""
+        identity = self._identity
+        return (
+            (ReportBody.misc_select, identity.misc_select, identity.misc_select_mask),
+            (ReportBody.attributes, identity.attributes, identity.attributes_mask),
+            (ReportBody.mr_signer, identity.mr_signer, b"\xff" * 32),
+            (ReportBody.isv_prod_id, identity.isv_prod_id.to_bytes(2, "little"), b"\xff\xff"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,28 +185,6 @@ def _check_family(info: TcbInfo, platform: SgxExtension) -> None:
     if info.pce_id != platform.pce_id:
         problem = f"The TCB info is about PCE id {info.pce_id.hex()}, the platform has {platform.pce_id.hex()}"
         raise VerificationError(step, _MISMATCH, problem, remedy)
-
-
-def _check_identity(identity: EnclaveIdentity, report: ReportBody) -> None:
-    """Check that ``report`` is of the enclave that ``identity`` describes. Its values are not masked (dcap 7.2)."""
-    if identity.id != "QE":
-        problem = f"The enclave identity is about {identity.id}, not the quoting enclave of SGX (QE)"
-        raise VerificationError(Step.QE_IDENTITY, _MISMATCH, problem)
-    compared = {
-        "MISCSELECT": _masked(report.raw[16:20], identity.misc_select_mask) == identity.misc_select,
-        "ATTRIBUTES": _masked(report.attributes.raw, identity.attributes_mask) == identity.attributes,
-        "MRSIGNER": report.mr_signer == identity.mr_signer,
-        "ISVPRODID": report.isv_prod_id == identity.isv_prod_id,
-    }
-    for field, fits in compared.items():
-        if not fits:
-            problem = f"The quoting enclave's {field} is not that of Intel's quoting enclave"
-            raise VerificationError(Step.QE_IDENTITY, _MISMATCH, problem)
-
-
-def _masked(value: bytes, mask: bytes) -> bytes:
-    """``value`` where ``mask`` has ones, zeros elsewhere."""
-    return (int.from_bytes(value) & int.from_bytes(mask)).to_bytes(len(value))
 
 
 def public_key(key: bytes) -> ec.EllipticCurvePublicKey:

@@ -21,7 +21,13 @@ from quotehelper.verification import chains
 from quotehelper.verification.chains import signature_holds
 from quotehelper.verification.endorsements import Endorsement, verify_qe_identity, verify_tcb_info
 from quotehelper.verification.pck_platform import PckPlatform, verify_platform
-from quotehelper.verification.quoting_enclave import Facts, QuotingEnclave, verify_quoting_enclave, weigh
+from quotehelper.verification.quoting_enclave import (
+    Facts,
+    GenuineEnclave,
+    QuotingEnclave,
+    verify_quoting_enclave,
+    weigh,
+)
 from quotehelper.verification.result import VerifiedQuote
 from quotehelper.verification.semantics import STRICT
 from quotehelper.verification.steps import Step
@@ -68,6 +74,7 @@ class Verifier:
         self._collateral = collateral
         self._roots = roots
         self._semantics = semantics
+        self._latest: tuple[bytes, PckPlatform] | None = None
         self._platform = lru_cache(remembered)(self._verify_platform)
         self._enclave = lru_cache(remembered)(self._verify_enclave)
         self._worth = lru_cache(remembered)(self._weigh)
@@ -75,7 +82,7 @@ class Verifier:
     def verify(self, raw: bytes, *, at: dt.datetime) -> VerifiedQuote:
         """As the function `verify`, with what this Verifier was made of."""
         quote, report = read_sgx_quote(raw)
-        platform = self._platform(self._chain_of(quote.certification))
+        platform = self._platform_of(self._chain_of(quote.certification))
         expired = [Step.PCK_VALIDITY] if platform.validity.judge(at, self._semantics) else []
         expired += self._find_expired(self._tcb_info, Step.TCB_INFO_VALIDITY, platform, at)
         expired += self._find_expired(self._qe_identity, Step.QE_IDENTITY_VALIDITY, platform, at)
@@ -86,7 +93,8 @@ class Verifier:
             problem = "The quote's signature does not hold: header or report were changed, or it is not by this key"
             raise VerificationError(Step.QUOTE_SIGNATURE, VerificationReason.SIGNATURE, problem)
         facts = self._worth(platform, enclave.isv_svn)
-        if self._semantics.refuse_debug and report.attributes.debug:
+        debug = report.attributes.debug
+        if debug and self._semantics.refuse_debug:
             problem = "It is a debug enclave, whose memory can be read and changed from outside"
             remedy = "Build and sign the enclave for production"
             raise VerificationError(Step.ENCLAVE_DEBUG, VerificationReason.DEBUG, problem, remedy)
@@ -99,12 +107,19 @@ class Verifier:
             advisory_ids=facts.advisory_ids,
             collateral_expired=bool(expired)
             or (self._semantics.insecure_expired_is_flag and at >= facts.supplemental.earliest_expiration_date),
-            let_pass=(*expired, Step.ENCLAVE_DEBUG) if report.attributes.debug else tuple(expired),
+            let_pass=(*expired, Step.ENCLAVE_DEBUG) if debug else tuple(expired),
             at=at,
             origin=self._roots.origin,
             semantics=self._semantics,
             supplemental=facts.supplemental,
         )
+
+    def _platform_of(self, pem: bytes) -> PckPlatform:
+        """The platform whose PCK chain is ``pem``: comparing it with the one before is cheaper than hashing it."""
+        latest = self._latest
+        if latest is None or latest[0] != pem:
+            self._latest = latest = (pem, self._platform(pem))
+        return latest[1]
 
     def _chain_of(self, certification: CertificationData) -> bytes:
         """The PEM text of the PCK chain: the quote's own, or collateral's, if it has none and the semantics allow."""
@@ -138,6 +153,10 @@ class Verifier:
     def _qe_identity(self) -> Endorsement[EnclaveIdentity]:
         return verify_qe_identity(self._collateral, self._roots, self._semantics)
 
+    @cached_property
+    def _genuine(self) -> GenuineEnclave:
+        return GenuineEnclave(self._qe_identity.document)
+
     def _verify_platform(self, pem: bytes) -> PckPlatform:
         return verify_platform(pem, self._collateral, self._roots, self._semantics)
 
@@ -145,7 +164,7 @@ class Verifier:
         self, platform: PckPlatform, key: bytes, qe_report: bytes, signature: bytes, auth_data: bytes
     ) -> QuotingEnclave:
         parts = (platform, key, qe_report, signature, auth_data)
-        return verify_quoting_enclave(*parts, self._tcb_info, self._qe_identity, self._semantics)
+        return verify_quoting_enclave(*parts, self._tcb_info, self._genuine, self._semantics)
 
     def _weigh(self, platform: PckPlatform, isv_svn: int) -> Facts:
         return weigh(platform, isv_svn, self._tcb_info, self._qe_identity, self._semantics)
