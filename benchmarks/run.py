@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import admission, fairness, footprint, handover, rig, throughput
+from benchmarks import admission, fairness, footprint, handover, rig, throughput, verification
 from benchmarks.document import markdown_table, replace_section
 from benchmarks.figures import SCALES, Figure, Plan
 from benchmarks.rig import BUILD, BenchError, Daemon, build
@@ -43,7 +43,11 @@ GROUPS: dict[str, Callable[[Plan], Iterator[Figure]]] = {
     "handover": handover.updates,
     "admission": admission.reviews,
     "peers": throughput.against_peers,
+    "verification": verification.verification,
 }
+
+OWN_SECTIONS = ("verification",)
+"""Groups whose figures, which begin with their name, stand in a section of their own; all others in ``figures``."""
 
 
 @click.command(context_settings={"show_default": True})
@@ -79,7 +83,8 @@ def main(  # noqa: PLR0913  one argument an option
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(document, indent=2) + "\n")
         if docs is not None:
-            replace_section(docs, "figures", _markdown(document["machine"], scale, figures))
+            for section, told in _by_section(figures).items():
+                replace_section(docs, section, _markdown(document["machine"], scale, told))
     except BenchError as error:
         raise click.ClickException(str(error)) from error
     _print(figures, out)
@@ -110,6 +115,15 @@ def measure(
                 failures.append(f"{group} could not be measured: {error}")
             advance(group, 1)
     return figures, failures
+
+
+def _by_section(figures: Sequence[Figure]) -> dict[str, list[Figure]]:
+    """``figures`` by the section of the document that they belong to; what was not measured stays as it is there."""
+    sections: dict[str, list[Figure]] = {}
+    for figure in figures:
+        own = (name for name in OWN_SECTIONS if figure.name.startswith(name))
+        sections.setdefault(next(own, "figures"), []).append(figure)
+    return sections
 
 
 def _peers(given: Sequence[str]) -> dict[str, str]:

@@ -13,7 +13,12 @@ from benchmarks.limits import beside_signing, cryptography_sign_s, openssl_sign_
 from benchmarks.rig import BenchError
 from benchmarks.run import GROUPS
 from benchmarks.soak import Sample, grown, sparkline
+from benchmarks.verification import QUOTES, make_evidence
 from benchmarks.workload import request_frames
+from quotehelper.documents.tcb_info import TcbStatus
+from quotehelper.sgx.quote import read_quote
+from quotehelper.verification.roots import Roots
+from quotehelper.verification.verify import verify
 
 if TYPE_CHECKING:
     import subprocess
@@ -65,6 +70,31 @@ def test_the_tables_replace_those_in_the_document(benchmark_module: Run, state: 
     assert "| platform.quote() |" in text
     assert text.count("kept") == 2
     assert "earlier table" not in text
+
+
+def test_a_group_with_a_section_of_its_own_leaves_the_others_alone(
+    benchmark_module: Run, state: Path, tmp_path: Path
+) -> None:
+    document = tmp_path / "performance.md"
+    names = ("figures", "verification")
+    document.write_text("".join(f"<!-- {name}: begin -->\nearlier {name}\n<!-- {name}: end -->\n" for name in names))
+    options = ("--scale", "tiny", "--only", "verification", "--out", str(tmp_path / "bench.json"))
+    benchmark_module("run", *options, "--state", str(state), "--docs", str(document))
+    assert "earlier figures" in document.read_text()
+    assert "earlier verification" not in document.read_text()
+    assert "| verification, repeat platform | ≥ 0.7 of V |" in document.read_text()
+
+
+def test_the_evidence_that_is_measured_is_genuine_and_all_different(state: Path) -> None:
+    evidence = make_evidence(state)
+    roots = Roots.insecure_simulated(evidence.root)
+    for quotes in (evidence.one_enclave, evidence.many_enclaves):
+        assert len(set(quotes)) == len(quotes) == QUOTES
+        for quote in quotes:
+            assert verify(quote, evidence.collateral, roots=roots, at=evidence.at).status is TcbStatus.UP_TO_DATE
+    keys = {read_quote(quote).attestation_key for quote in evidence.many_enclaves}
+    assert len(keys) == QUOTES
+    assert len({read_quote(quote).attestation_key for quote in evidence.one_enclave}) == 1
 
 
 def test_a_document_without_the_section_is_refused(tmp_path: Path) -> None:
