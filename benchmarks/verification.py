@@ -150,9 +150,7 @@ def _rate(call: Callable[[bytes], object], quotes: Sequence[bytes], seconds: flo
     return rounds * len(quotes) / elapsed
 
 
-def _figure(
-    name: str, target: Target, slices: Sequence[Slice], measured: str, unit: str, verifications: int
-) -> Figure:
+def _figure(name: str, target: Target, slices: Sequence[Slice], measured: str, unit: str, verifications: int) -> Figure:
     rates = [getattr(each, measured) for each in slices]
     units = [getattr(each, unit) for each in slices]
     ratios = [rate * verifications / base for rate, base in zip(rates, units, strict=True)]
