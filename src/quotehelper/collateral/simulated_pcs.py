@@ -67,7 +67,7 @@ class SimulatedPcs:
         if len({state.authority.resolve() for state in self._states}) > 1:
             problem = "The platforms were certified by different authorities"
             raise ConfigError(problem, "Serve each authority by itself, on another port")
-        root = self._authority.chain(Role.ROOT)
+        root = self._keys.chain(Role.ROOT)
         self._trust = Trust(Roots.insecure_simulated(root))
         self._sets = {self._ppid(state): self._certificates(state) for state in self._states}
         self._families = {state.fmspc.hex().upper(): state for state in self._states}
@@ -91,7 +91,7 @@ class SimulatedPcs:
             for enclave in ("qe", "qve", "qae"):
                 router.add_get(f"{base}/{enclave}/identity", self._identity)
         router.add_get(f"{_BASES[1]}/tcbevaluationdatanumbers", self._evaluation_numbers)
-        router.add_get(urlsplit(self._authority.crl_base_url).path + "rootcacrl.der", self._root_crl)
+        router.add_get(urlsplit(self._keys.crl_base_url).path + "rootcacrl.der", self._root_crl)
         return application
 
     def _certificates(self, state: PlatformState) -> PckSet:
@@ -99,7 +99,7 @@ class SimulatedPcs:
         below = Tcb(state.pck_tcb.cpu_svn, state.pck_tcb.pce_svn - 1)
         chains = [read_certification(state.directory)]
         if below.pce_svn >= 0:
-            chains.append(certify(state._replace(pck_tcb=below), self._authority, self._clock()))
+            chains.append(certify(state._replace(pck_tcb=below), self._keys, self._clock()))
         issuers = self._issuers(state.ca)
         proven = [prove_pck_certificate(read_chain(chain).leaf.pem(), issuers, self._trust) for chain in chains]
         return PckSet(tuple(proven))
@@ -176,18 +176,18 @@ class SimulatedPcs:
         }
 
     def _signed(self, name: str, signed: Signed, header: str) -> web.Response:
-        headers = {header: escape_chain(self._authority.chain(Role.TCB_SIGNING))}
+        headers = {header: escape_chain(self._keys.chain(Role.TCB_SIGNING))}
         return web.Response(body=write_signed(name, *signed), content_type=_JSON, headers=headers)
 
     def _issuers(self, ca: str) -> bytes:
-        return self._authority.chain(CERTIFICATION_AUTHORITIES[ca])
+        return self._keys.chain(CERTIFICATION_AUTHORITIES[ca])
 
     def _levels(self, state: PlatformState) -> TcbInfo:
         signed = self._authority.collateral(state.fmspc, state.ca, self._clock()).tcb_info
         return tcb_info.parse_tcb_info(signed.body)
 
     def _ppid(self, state: PlatformState) -> str:
-        return self._authority.encrypted_ppid(state.provisioning_enclave().ppid()).hex().upper()
+        return self._keys.encrypted_ppid(state.provisioning_enclave().ppid()).hex().upper()
 
 
 async def serve(pcs: SimulatedPcs, host: str, port: int, log: Log) -> None:
