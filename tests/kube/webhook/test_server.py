@@ -15,22 +15,30 @@ import pytest
 from harness import DEADLINE_S, run_cli
 from pods import QUOTING, apply_patch, container, patch_of, pod, review, sgx
 from quotehelper.kube.webhook.settings import NAMESPACE_PATH, PODS_PATH, Limits
-from webhooks import Client, WebhookProcess
+from webhooks import CertificateVolume, Client, WebhookProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from quotehelper.kube.webhook.authority import Generation
-    from webhooks import CertificateVolume
 
 RAW = pod(sgx(), annotations={QUOTING: "out-of-process"})
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, generations: list[Generation]) -> Iterator[WebhookProcess]:
+    """One webhook for the tests that only ask."""
+    volume = CertificateVolume(tmp_path_factory.mktemp("shared") / "certificates")
+    volume.put(generations[0].certificate_pem, generations[0].key_pem)
+    with WebhookProcess(*volume.options) as process:
+        yield process
+
+
 @pytest.fixture
-def client(start_webhook: Callable[..., WebhookProcess], bundle: str) -> Iterator[Client]:
+def client(shared: WebhookProcess, bundle: str) -> Iterator[Client]:
     """A client of a webhook."""
-    with Client(start_webhook().port(), bundle) as made:
+    with Client(shared.port(), bundle) as made:
         yield made
 
 
@@ -122,10 +130,8 @@ def test_it_ends_with_0(start_webhook: Callable[..., WebhookProcess]) -> None:
     process.wait_for("ended")
 
 
-def test_a_client_without_tls_or_with_noise_hurts_nobody(
-    start_webhook: Callable[..., WebhookProcess], bundle: str
-) -> None:
-    process = start_webhook()
+def test_a_client_without_tls_or_with_noise_hurts_nobody(shared: WebhookProcess, bundle: str) -> None:
+    process = shared
     for noise in (b"POST / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"\0" * 100, b""):
         with socket.create_connection(("127.0.0.1", process.port()), timeout=DEADLINE_S) as client:
             client.sendall(noise)
@@ -163,8 +169,8 @@ def test_a_mistake_is_exit_code_2_and_a_sentence(options: tuple[str, ...]) -> No
     assert "Traceback" not in failed.stderr
 
 
-def test_a_taken_address_is_told(start_webhook: Callable[..., WebhookProcess], volume: CertificateVolume) -> None:
-    port = start_webhook().port()
+def test_a_taken_address_is_told(shared: WebhookProcess, volume: CertificateVolume) -> None:
+    port = shared.port()
     failed = run_cli(
         "webhook", *volume.options, "--listen", f"127.0.0.1:{port}", "--health-listen", "127.0.0.1:0", check=False
     )
@@ -172,8 +178,8 @@ def test_a_taken_address_is_told(start_webhook: Callable[..., WebhookProcess], v
     assert "Address already in use" in failed.stderr
 
 
-def test_tls_older_than_1_2_is_refused(start_webhook: Callable[..., WebhookProcess], bundle: str) -> None:
-    with Client(start_webhook().port(), bundle) as client:
+def test_tls_older_than_1_2_is_refused(shared: WebhookProcess, bundle: str) -> None:
+    with Client(shared.port(), bundle) as client:
         client.context.set_ciphers("ALL:@SECLEVEL=0")
         with pytest.warns(DeprecationWarning, match="TLSv1_1"):
             client.context.minimum_version = ssl.TLSVersion.TLSv1_1
