@@ -29,6 +29,14 @@ class QuotingTarget(NamedTuple):
     public_key_id: bytes
 
 
+class QuoteOrder(NamedTuple):
+    """A quote to be made: the arguments of ``Platform.quote``."""
+
+    report: Report
+    key: AttestationKeyId
+    qe_report_info: QeReportInfo | None
+
+
 class Quoted(NamedTuple):
     """A quote's exact bytes, and the QE's report over it if ``qe_report_info`` was given."""
 
