@@ -135,13 +135,24 @@ class Daemon:
     @property
     def serving(self) -> list[int]:
         """The process ids of the serving processes."""
-        pid = self.process.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return self._running("quotehelper.cli.daemon")
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the platform workers."""
+        return self._running("quotehelper.node.worker_process")
 
     @property
     def processes(self) -> list[int]:
         """The process ids of all its processes."""
-        return [self.process.pid, *self.serving]
+        return [self.process.pid, *self._children()]
+
+    def _children(self) -> list[int]:
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def _running(self, module: str) -> list[int]:
+        return [child for child in self._children() if module in Path(f"/proc/{child}/cmdline").read_text().split("\0")]
 
     def __enter__(self) -> Self:
         return self

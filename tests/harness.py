@@ -89,10 +89,11 @@ class Daemon(Program):
         command = ("serve", "--platform", "simulated", "--state", str(state), "--socket", str(path))
         super().__init__(*command, *options, environment=environment)
 
-    def children(self) -> list[int]:
-        """The process ids of its serving processes."""
+    def children(self, module: str = "quotehelper.cli.daemon") -> list[int]:
+        """The process ids of its serving processes, or of those children that run another ``module``."""
         pid = self.process.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [child for child in children if module in Path(f"/proc/{child}/cmdline").read_text().split("\0")]
 
     def resident_kib(self) -> int:
         """The resident memory of its serving processes, in KiB."""

@@ -17,10 +17,13 @@ import pytest
 import frames
 from harness import DEADLINE_S, Daemon, receive_frame
 from quotehelper.node.config import Limits
+from quotehelper.node.counters import Counters
 from quotehelper.node.leash import make_leash
 from quotehelper.node.log import Log, LogSettings
+from quotehelper.node.quoter import ImmediateQuoter
+from quotehelper.node.reins import Reins
 from quotehelper.node.service import Service
-from quotehelper.node.serving import Reins, ServingLoop
+from quotehelper.node.serving import ServingLoop
 from quotehelper.platforms.simulated.cpu import EnclaveIdentity
 from quotehelper.platforms.simulated.state import load, load_cpu
 from quotehelper.sgx.key_id import QE3_KEY_ID
@@ -182,7 +185,9 @@ def loop(state: Path, tmp_path: Path) -> Iterator[Loop]:
     platform = OddPlatform(load(state))
     log = Log(LogSettings(), written)
     service = Service(platform, Limits(quote_s=QUOTE_S), log)
-    serving = ServingLoop([listening], service, log, Reins(wakeup, leash, lambda: None))
+    counts = Counters.create(1).serving[0]
+    quoter = ImmediateQuoter(service, counts)
+    serving = ServingLoop([listening], service, log, Reins(wakeup, leash, lambda: None), quoter, counts)
     thread = threading.Thread(target=serving.run)
     thread.start()
     yield Loop(path, platform, tmp_path / "log")

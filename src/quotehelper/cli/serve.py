@@ -12,7 +12,7 @@ import click
 from quotehelper.aesm.transport import SOCKET_PATH
 from quotehelper.cli.platform_options import platform_options
 from quotehelper.errors import ConfigError
-from quotehelper.node.config import Settings, SocketSettings, encode_settings
+from quotehelper.node.config import IN_PROCESS, IN_PROCESS_PLATFORM, WORKER, Settings, SocketSettings, encode_settings
 from quotehelper.node.log import Level, LogFormat
 from quotehelper.platforms.dcap.files import DcapFiles
 from quotehelper.platforms.registry import PLATFORMS
@@ -114,6 +114,27 @@ def _choose_platform(dcap: DcapFiles) -> str:
     "--processes", "--workers", type=click.IntRange(1, 64), default=1, show_envvar=True, help="Serving processes."
 )
 @click.option(
+    "--platform-process",
+    type=click.Choice([IN_PROCESS, WORKER]),
+    show_default="in-process for simulated, worker for all others",
+    show_envvar=True,
+    help="Where the platform makes its quotes: in the serving process, or in a worker process beside it.",
+)
+@click.option(
+    "--metrics",
+    metavar="ADDRESS",
+    show_envvar=True,
+    help="Tell health and metrics at HOST:PORT, [IPV6]:PORT, or the path of a Unix socket.  [default: nowhere]",
+)
+@click.option(
+    "--self-check-interval",
+    type=click.FloatRange(1, 3600),
+    default=60.0,
+    show_default=True,
+    show_envvar=True,
+    help="With --metrics: seconds from one quote made and judged by the daemon itself to the next.",
+)
+@click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     show_envvar=True,
@@ -142,6 +163,9 @@ def command(  # noqa: PLR0913  one argument an option
     take_over: bool,
     instance: str | None,
     processes: int,
+    platform_process: str | None,
+    metrics: str | None,
+    self_check_interval: float,
     config: Path | None,
     log_level: str | None,
     log_format: str | None,
@@ -158,8 +182,13 @@ def command(  # noqa: PLR0913  one argument an option
         )
     if take_over and private_dir is None:
         raise click.UsageError("--take-over needs --private-dir: that is where the instance that serves can be asked")
+    if metrics is not None:
+        _check_metrics(metrics)
+    platform = _choose_platform(dcap) if platform == _AUTO else platform
+    if platform_process == IN_PROCESS and platform != IN_PROCESS_PLATFORM:
+        raise click.UsageError(f"platform {platform} runs in a worker process only")
     settings = Settings(
-        platform=_choose_platform(dcap) if platform == _AUTO else platform,
+        platform=platform,
         state="" if state is None else str(state),
         dcap=dcap,
         upstream=upstream,
@@ -171,6 +200,20 @@ def command(  # noqa: PLR0913  one argument an option
         log_format=None if log_format is None else LogFormat(log_format),
         private_dir=None if private_dir is None else os.path.abspath(private_dir),  # noqa: PTH100  resolves no link
         take_over=take_over,
+        platform_process=platform_process,
+        metrics=metrics,
+        self_check_interval_s=self_check_interval,
         instance=instance,
     )
     os.execv(sys.executable, [sys.executable, "-m", "quotehelper.cli.daemon", encode_settings(settings)])  # noqa: S606  see cli/daemon.py
+
+
+def _check_metrics(address: str) -> None:
+    """Raises ConfigError if ``address`` is none, or nothing could answer there."""
+    from importlib.util import find_spec
+
+    from quotehelper.node.metrics_address import parse_metrics_address
+
+    parse_metrics_address(address)
+    if find_spec("aiohttp") is None:
+        raise ConfigError("--metrics needs aiohttp, which is not installed", "pip install 'quotehelper[control]'")

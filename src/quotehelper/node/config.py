@@ -42,7 +42,8 @@ class Limits(NamedTuple):
     connection may wait for a further request. ``quote_s``: seconds until a quote request must be answered; Intel's
     client gives up after 15. ``drain_s``: seconds for what is in flight when the daemon is told to end. ``orphan_s``:
     seconds that serving goes on after the supervisor was killed. ``overlap_s``: seconds that a quoting enclave which
-    was replaced still quotes reports made for it.
+    was replaced still quotes reports made for it. ``platform_s``: seconds that a platform worker may owe answers and
+    give none, before it is replaced; less than ``quote_s``, so that its successor can still answer.
     """
 
     frame_bytes: int = 64 * 1024
@@ -57,6 +58,7 @@ class Limits(NamedTuple):
     drain_s: float = 10.0
     orphan_s: float = 60.0
     overlap_s: float = 86400.0
+    platform_s: float = 10.0
 
 
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -72,7 +74,15 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "drain_s": (0.0, 600),
     "orphan_s": (0.0, 3600),
     "overlap_s": (0.0, 2592000),
+    "platform_s": (0.05, 600),
 }
+
+
+IN_PROCESS, WORKER = "in-process", "worker"
+"""Where a platform makes its quotes: in the serving process, or in a worker process beside it."""
+
+IN_PROCESS_PLATFORM = "simulated"
+"""The only platform that can be in the serving process: it never waits, and nothing foreign runs in it."""
 
 
 class SocketSettings(NamedTuple):
@@ -111,7 +121,9 @@ class Settings(NamedTuple):
     it needs. ``processes``: serving processes. ``config_file``: read at start and at SIGHUP. ``log_level``,
     ``log_format``: given by flag or environment, they win over the file's. ``qe_isv_svn``: of a simulated platform.
     ``private_dir``: where instances on one node meet. ``take_over``: relieve the instance that serves. ``instance``:
-    a name of this one that lasts over restarts.
+    a name of this one that lasts over restarts. ``platform_process``: IN_PROCESS, WORKER, or None for what suits the
+    platform. ``metrics``: where health and metrics are told, None: nowhere. ``self_check_interval_s``: seconds from
+    one self-check to the next.
     """
 
     platform: str
@@ -127,6 +139,14 @@ class Settings(NamedTuple):
     private_dir: str | None = None
     take_over: bool = False
     instance: str | None = None
+    platform_process: str | None = None
+    metrics: str | None = None
+    self_check_interval_s: float = 60.0
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether the platform is in worker processes: wherever libraries or sockets of others are in play."""
+        return self.platform_process == WORKER or self.platform != IN_PROCESS_PLATFORM
 
     @property
     def platform_settings(self) -> PlatformSettings:

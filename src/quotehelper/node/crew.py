@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from quotehelper.node.companions import Companions
     from quotehelper.node.config import Settings
     from quotehelper.node.events import Events, Signals
     from quotehelper.node.log import Log
@@ -48,15 +49,16 @@ class Crew:
     """Keeps ``settings.processes`` serving processes alive, all listening to ``sockets``.
 
     ``on_ready`` is called with what a process says it quotes with, whenever one becomes ready or has reloaded.
-    ``private``: descriptors of the supervisor that no serving process may keep.
+    ``private``: descriptors of the supervisor that no serving process may keep. ``companions`` have each its place.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a fork needs, each by itself
         self,
         settings: Settings,
         events: Events,
         signals: Signals,
         log: Log,
+        companions: Companions,
         *,
         on_ready: Callable[[bytes], None],
         private: Callable[[], tuple[int, ...]],
@@ -67,6 +69,7 @@ class Crew:
         self._log = log
         self._on_ready = on_ready
         self._private = private
+        self._companions = companions
         self._children: dict[int, Child] = {}
         self._pauses = dict.fromkeys(range(settings.processes), FIRST_PAUSE_S)
         self._was_complete = False
@@ -74,8 +77,8 @@ class Crew:
         self.sockets: tuple[socket.socket, ...] = ()
 
     def __len__(self) -> int:
-        """Serving processes alive."""
-        return len(self._children)
+        """Processes alive: serving ones and their companions."""
+        return len(self._children) + len(self._companions)
 
     @property
     def complete(self) -> bool:
@@ -85,6 +88,7 @@ class Crew:
     def start(self, sockets: tuple[socket.socket, ...]) -> None:
         """Start all, listening to ``sockets``."""
         self.sockets = sockets
+        self._companions.start_workers()
         for number in range(self._settings.processes):
             self._start(number)
 
@@ -112,12 +116,15 @@ class Crew:
         self._ending = True
         for number in self._pauses:
             self._events.cancel(("start", number))
-        self.signal(signal.SIGTERM)
+        for pid in self._children:
+            os.kill(pid, signal.SIGTERM)
+        self._end_workers()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send ``number`` to all."""
+        """Send ``number`` to all, companions included."""
         for pid in self._children:
             os.kill(pid, number)
+        self._companions.signal(number)
 
     def reap(self) -> None:
         """Bury whoever has died, and see to a successor."""
@@ -125,6 +132,13 @@ class Crew:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 self._bury(self._children[pid], os.waitstatus_to_exitcode(status))
+        self._companions.reap()
+        self._end_workers()
+
+    def _end_workers(self) -> None:
+        """End the platform workers as soon as no serving process needs them any more."""
+        if self._ending and not self._children:
+            self._companions.end_workers()
 
     def _start(self, number: int) -> None:
         ours, theirs = make_leash()
@@ -133,24 +147,24 @@ class Crew:
         pid = os.fork()
         if not pid:
             ours.close()
-            os._exit(self._become_serving(theirs))
+            os._exit(self._become_serving(number, theirs))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
         theirs.close()
         child = self._children[pid] = Child(number, pid, ours)
         self._events.watch(ours.fileno(), lambda: self._hear(child))
 
-    def _become_serving(self, leash: Leash) -> int:
+    def _become_serving(self, number: int, leash: Leash) -> int:
         """The life of a serving process, from the fork on."""
         signal.set_wakeup_fd(-1)
         self._signals.close_in_child()
         for child in self._children.values():
             child.leash.close()
-        for fd in self._private():
+        for fd in (*self._private(), *self._companions.descriptors(number)):
             os.close(fd)
         from quotehelper.node.process import serve  # noqa: PLC0415  the supervisor itself never needs it
 
         try:
-            serve(self._settings, self.sockets, self._log, leash)
+            serve(self._settings, self.sockets, self._log, leash, self._companions.place(number))
         except ConfigError as error:
             leash.send(Word.FAILED, f"{error.problem}\0{error.remedy}".encode())
             return EXIT_CONFIG
@@ -168,6 +182,7 @@ class Crew:
         del self._children[child.pid]
         if self._ending:
             return
+        self._companions.mourn(child.number)
         pause = FIRST_PAUSE_S if child.ready else self._pauses[child.number]
         self._pauses[child.number] = min(2 * pause, LONGEST_PAUSE_S)
         self._events.after(("start", child.number), pause, lambda: self._start(child.number))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from quotehelper.aesm import messages
 from quotehelper.aesm.status import AesmStatus, name_status
 from quotehelper.errors import DecodeError, PlatformCause, PlatformError
+from quotehelper.platforms.platform import QuoteOrder
 from quotehelper.sgx.key_id import AttestationAlgorithm, AttestationKeyId, QeReportInfo, read_key_id_list
 from quotehelper.sgx.report import Report
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from quotehelper.errors import ProtocolError
     from quotehelper.node.config import Limits
     from quotehelper.node.log import Log
-    from quotehelper.platforms.platform import Platform
+    from quotehelper.platforms.platform import Platform, Quoted
 
 STATUS_OF_CAUSE = {
     PlatformCause.UNSUPPORTED_KEY: AesmStatus.UNSUPPORTED_ATT_KEY_ID,
@@ -47,6 +48,9 @@ STATUS_OF_CAUSE = {
 """The status that makes clients react best to each cause (aesm 3.2, 8.12). Complete: a test compares the two."""
 
 
+_SUCCESS = AesmStatus.SUCCESS
+
+
 class Refusal(Exception):  # noqa: N818  not an error of this daemon: a status that the client is told
     """A check failed: answer ``status``; ``reason`` goes to the log."""
 
@@ -57,11 +61,15 @@ class Refusal(Exception):  # noqa: N818  not an error of this daemon: a status t
 
 
 class Service:
-    """Answers requests with ``platform``. ``limits`` may be exchanged at any time, the platform between requests."""
+    """Answers requests with ``platform``. ``limits`` may be exchanged at any time, the platform between requests.
+
+    ``status`` is that of the answer given last.
+    """
 
     def __init__(self, platform: Platform, limits: Limits, log: Log) -> None:
         self.platform = platform
         self.limits = limits
+        self.status: int = _SUCCESS
         self._log = log
         self._handlers: dict[type[messages.Request], Callable[..., messages.Response]] = {
             messages.GetQuoteExRequest: self._quote,
@@ -77,15 +85,30 @@ class Service:
         """The whole frame that answers ``request``, which the client controls. Never raises for its content."""
         handler = self._handlers.get(type(request), self._decline)
         try:
-            return messages.encode_response(handler(request))
-        except Refusal as refusal:
-            return self._refusal(request, refusal.status, refusal.reason)
-        except PlatformError as error:
-            status = STATUS_OF_CAUSE[error.cause] if error.status is None else error.status
-            return self._refusal(request, status, str(error))
+            frame = messages.encode_response(handler(request))
         except Exception as error:  # noqa: BLE001  the edge of a request: a bug met by one must not end the others
-            self._log.error("request failed", reason=repr(error), remedy="please report this")
-            return self._refusal(request, AesmStatus.UNEXPECTED_ERROR, "a fault in the daemon")
+            return self._explain(request, error)
+        self.status = _SUCCESS
+        return frame
+
+    def order(self, request: messages.GetQuoteExRequest) -> QuoteOrder | bytes:
+        """What the platform must be asked for to answer ``request``; or the frame that refuses it. Never raises."""
+        try:
+            key = self._check_quote(request)
+            return QuoteOrder(Report(request.report), key, _info(request))
+        except Exception as error:  # noqa: BLE001  as above
+            return self._explain(request, error)
+
+    def deliver(self, request: messages.GetQuoteExRequest, result: Quoted | PlatformError) -> bytes:
+        """The frame that answers ``request`` with what the platform made of its order. Never raises."""
+        if isinstance(result, PlatformError):
+            return self._explain(request, result)
+        try:
+            frame = messages.encode_response(_response(request, result))
+        except Exception as error:  # noqa: BLE001  as above
+            return self._explain(request, error)
+        self.status = _SUCCESS
+        return frame
 
     def busy(self, request: messages.Request, reason: str) -> bytes:
         """The frame that tells the client to come back later."""
@@ -96,17 +119,34 @@ class Service:
         kind = messages.REQUESTS[error.request_field]
         return self._tell(kind, messages.error_response(error.request_field, error.status), error.reason)
 
+    def _explain(self, request: messages.Request, error: Exception) -> bytes:
+        if isinstance(error, Refusal):
+            return self._refusal(request, error.status, error.reason)
+        if isinstance(error, PlatformError):
+            status = STATUS_OF_CAUSE[error.cause] if error.status is None else error.status
+            return self._refusal(request, status, str(error))
+        self._log.error("request failed", reason=repr(error), remedy="please report this")
+        return self._refusal(request, AesmStatus.UNEXPECTED_ERROR, "a fault in the daemon")
+
     def _refusal(self, request: messages.Request, status: int, reason: str) -> bytes:
         return self._tell(type(request), messages.error_response(request.FIELD, status, request), reason)
 
     def _tell(self, kind: type[messages.Request], response: messages.Response, reason: str) -> bytes:
+        self.status = response.error_code
         self._log.info("request refused", request=kind.__name__, status=name_status(response.error_code), reason=reason)
         return messages.encode_response(response)
 
     # Quotes
 
     def _quote(self, request: messages.GetQuoteExRequest) -> messages.Response:
-        """Checks in Intel's order (aesm 4.6): key id, lengths, initialised, buffer size, then the report's MAC."""
+        key = self._check_quote(request)
+        return _response(request, self.platform.quote(Report(request.report), key, _info(request)))
+
+    def _check_quote(self, request: messages.GetQuoteExRequest) -> AttestationKeyId:
+        """The key to quote with, after the checks in Intel's order (aesm 4.6), but for the report's MAC.
+
+        That order is: key id, lengths, initialised, buffer size, then the MAC, which is the platform's to check.
+        """
         key = self._key(request.att_key_id)
         if len(request.report) != Report.SIZE:
             raise Refusal(AesmStatus.PARAMETER_ERROR, f"the report has {len(request.report)} bytes, not {Report.SIZE}")
@@ -121,17 +161,7 @@ class Service:
                 AesmStatus.PARAMETER_ERROR,
                 f"buf_size is {request.buf_size}, it goes from {size} to {self.limits.buffer_bytes}",
             )
-        info = None if wanted is None else QeReportInfo(wanted)
-        quoted = self.platform.quote(Report(request.report), key, info)
-        if len(quoted.quote) > request.buf_size:  # its certificates were replaced in between by longer ones
-            raise Refusal(
-                AesmStatus.PARAMETER_ERROR, f"buf_size is {request.buf_size}, the quote has {len(quoted.quote)} bytes"
-            )
-        return messages.GetQuoteExResponse(
-            AesmStatus.SUCCESS,
-            quoted.quote.ljust(request.buf_size, b"\0"),
-            None if quoted.qe_report_info is None else quoted.qe_report_info.raw,
-        )
+        return key
 
     def _quote_size(self, request: messages.GetQuoteSizeExRequest) -> messages.Response:
         return messages.GetQuoteSizeExResponse(
@@ -199,3 +229,16 @@ class Service:
 
     def _decline(self, _request: messages.Request) -> messages.Response:
         raise Refusal(AesmStatus.SERVICE_UNAVAILABLE, "EPID, launch tokens and white lists are not served")
+
+
+def _info(request: messages.GetQuoteExRequest) -> QeReportInfo | None:
+    return None if request.qe_report_info is None else QeReportInfo(request.qe_report_info)
+
+
+def _response(request: messages.GetQuoteExRequest, quoted: Quoted) -> messages.Response:
+    """The quote, padded to the size that the client asked for, as Intel's service does."""
+    quote, info = quoted
+    if len(quote) > request.buf_size:  # its certificates were replaced in between by longer ones
+        raise Refusal(AesmStatus.PARAMETER_ERROR, f"buf_size is {request.buf_size}, the quote has {len(quote)} bytes")
+    padded = quote.ljust(request.buf_size, b"\0")
+    return messages.GetQuoteExResponse(AesmStatus.SUCCESS, padded, None if info is None else info.raw)

@@ -12,25 +12,29 @@ import os
 import select
 import signal
 import time
-from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from quotehelper.aesm.messages import FRAME_HEADER_SIZE, GetQuoteExRequest, decode_request, frame_size
+from quotehelper.aesm.messages import FRAME_HEADER_SIZE, REQUESTS, GetQuoteExRequest, decode_request, frame_size
+from quotehelper.aesm.status import AesmStatus
 from quotehelper.errors import DecodeError, ProtocolError
+from quotehelper.node.counters import ServingCount
 from quotehelper.node.leash import Word
+from quotehelper.node.reins import Orphan
 from quotehelper.node.waiting import Connection, Phase, WaitingRoom
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from quotehelper.node.config import Limits
-    from quotehelper.node.leash import Leash
+    from quotehelper.node.counters import ServingCounts
     from quotehelper.node.log import Log
+    from quotehelper.node.quoter import Quoter
+    from quotehelper.node.reins import Reins
     from quotehelper.node.service import Service
 
 BATCH = 32
-"""Connections accepted, and quotes made, between two looks at everything else: 32 quotes take under 2 ms."""
+"""Connections accepted between two looks at everything else."""
 
 ORPHAN_LOOK_S = 0.2
 """Seconds between two looks at the path of a serving process that has no supervisor any more."""
@@ -39,33 +43,15 @@ EVENTS = 64
 READ_SIZE = 4096
 """Bytes read at once: the largest request of a DCAP client has 1,671."""
 
+_CONNECTIONS, _IN_FLIGHT, _WAITING = ServingCount.CONNECTIONS, ServingCount.IN_FLIGHT, ServingCount.WAITING
 _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-class Reins(NamedTuple):
-    """What steers a serving process.
-
-    ``wakeup``: a non-blocking pipe that gets a byte, the signal's number, for each signal. ``leash``: our end of the
-    supervisor's. ``reload`` is called for SIGHUP. ``published`` says what is at the path, for the time after the
-    supervisor's end: until another instance has put its own socket there, or for ``limits.orphan_s`` seconds, clients
-    are served; without it they are not.
-    """
-
-    wakeup: int
-    leash: Leash
-    reload: Callable[[], None]
-    published: Callable[[], object] | None = None
-
-
-class Orphan(NamedTuple):
-    """A serving process without a supervisor: what was at the path when it lost it, and when to end at the latest."""
-
-    published: object
-    until: float
-
-
 class ServingLoop:
-    """Serves ``listeners`` with ``service`` until it is told to end by its ``reins``."""
+    """Serves ``listeners`` with ``service`` until it is told to end by its ``reins``.
+
+    ``quoter`` has the quotes made; ``counts`` is told of everything.
+    """
 
     def __init__(
         self,
@@ -73,6 +59,8 @@ class ServingLoop:
         service: Service,
         log: Log,
         reins: Reins,
+        quoter: Quoter,
+        counts: ServingCounts,
     ) -> None:
         self._service = service
         self._log = log
@@ -88,7 +76,10 @@ class ServingLoop:
         self._poller.register(self._leash.fileno(), select.EPOLLIN)
         self._waiting = WaitingRoom(service.limits)
         self._watched: dict[int, Connection] = {}
-        self._quotes: deque[tuple[Connection, GetQuoteExRequest, float]] = deque()
+        self._quoter, self._counts = quoter, counts
+        self._quoting = quoter.descriptor
+        if self._quoting is not None:
+            self._poller.register(self._quoting, select.EPOLLIN)
         self._answers: list[tuple[Connection, bytes]] = []
         self._answered: list[Connection] = []
         self._now = time.monotonic()
@@ -120,7 +111,7 @@ class ServingLoop:
             if self._end_by is not None:
                 self._accept_last()
             self._send_answers()
-            self._make_quotes()
+            self._quoter.advance(self._answers)
             self._send_answers()
             for connection in earlier:  # by now most of these peers have read their answer and closed
                 if connection.received:
@@ -128,21 +119,32 @@ class ServingLoop:
                 else:
                     self._receive(connection)
             self._expire()
+            self._tell()
         self._poller.close()
 
     def _done(self) -> bool:
         if self._end_by is None:
             return False
-        busy = self._listeners or self._quotes or self._answers or self._answered or len(self._waiting)
+        busy = self._listeners or self._quoter or self._answers or self._answered or len(self._waiting)
         return not busy or self._now >= self._end_by
 
     def _patience(self, *, busy: bool) -> float | None:
         """Seconds to wait for the next event; None: for as long as it takes."""
-        if busy or self._quotes or (self._listeners and self._end_by is not None):
+        if busy or (self._listeners and self._end_by is not None):
             return 0
         look = None if self._orphan is None else self._now + ORPHAN_LOOK_S
-        deadlines = [at for at in (self._waiting.next_deadline(), self._end_by, look) if at is not None]
+        deadlines = [
+            at for at in (self._waiting.next_deadline(), self._end_by, look, self._quoter.next_turn()) if at is not None
+        ]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
+    def _tell(self) -> None:
+        """Say what there is now; and look no more at a quoter whose worker has gone for good."""
+        self._counts.set(_IN_FLIGHT, len(self._quoter))
+        self._counts.set(_WAITING, len(self._waiting))
+        if self._quoting is not None and self._quoter.descriptor is None:
+            self._poller.unregister(self._quoting)
+            self._quoting = None
 
     # Connections in
 
@@ -158,6 +160,7 @@ class ServingLoop:
                 self._cannot_accept(error)
                 return
             os.set_blocking(fd, False)
+            self._counts.add(_CONNECTIONS)
             self._receive(Connection(fd, self._now))
 
     def _cannot_accept(self, error: OSError) -> None:
@@ -238,12 +241,14 @@ class ServingLoop:
             self._log.info(
                 "client made room", owed=surplus.phase and surplus.phase.value, remedy="raise limits.connections"
             )
+            self._counts.add(ServingCount.MADE_ROOM)
             self._close(surplus)
 
     def _expire(self) -> None:
         for connection in self._waiting.expired(self._now):
             if connection.phase is not Phase.IDLE:
                 self._log.info("client too slow", owed=connection.phase and connection.phase.value)
+                self._counts.add(ServingCount.EXPIRED)
             self._close(connection)
         if self._orphan is not None:
             self._live_on(self._orphan)
@@ -268,28 +273,22 @@ class ServingLoop:
             request = decode_request(body)
         except ProtocolError as error:
             self._answer(connection, self._service.refuse(error))
+            self._counts.answered(REQUESTS[error.request_field], self._service.status)
         except DecodeError as error:
             self._refuse(connection, error)
         except Exception as error:  # noqa: BLE001  the edge of a connection: a bug met by one must not end the others
             self._log.error("request failed", reason=repr(error), remedy="please report this")
             self._close(connection)
         else:
-            if not isinstance(request, GetQuoteExRequest):
+            if not isinstance(request, GetQuoteExRequest) and not self._quoter.is_doubtful:
                 self._answer(connection, self._service.answer(request))
-            elif len(self._quotes) >= self.limits.in_flight:
+                self._counts.answered(type(request), self._service.status)
+            elif len(self._quoter) >= self.limits.in_flight:
                 self._answer(connection, self._service.busy(request, "too many quotes in flight"))
+                self._counts.quoted(AesmStatus.BUSY, 0.0)
             else:
                 connection.queued = True
-                self._quotes.append((connection, request, self._now + self.limits.quote_s))
-
-    def _make_quotes(self) -> None:
-        """Make the quotes of one batch. Whose peer has hung up meanwhile gets none."""
-        for _ in range(min(BATCH, len(self._quotes))):
-            connection, request, deadline = self._quotes.popleft()
-            if connection.fd >= 0:
-                late = deadline <= time.monotonic()
-                service = self._service
-                self._answer(connection, service.busy(request, "waited too long") if late else service.answer(request))
+                self._quoter.append((connection, request, self._now))
 
     def _answer(self, connection: Connection, frame: bytes) -> None:
         """Send ``frame`` with the others of its batch: clients woken one by one cost 5 µs each, in a row far less."""
@@ -320,6 +319,7 @@ class ServingLoop:
     def _refuse(self, connection: Connection, error: DecodeError) -> None:
         """Close on what can't be answered in kind: no bytes is what every client survives (aesm 0.2)."""
         self._log.info("malformed request", reason=error)
+        self._counts.add(ServingCount.REFUSED_FRAMES)
         self._close(connection)
 
     # The supervisor, and the end
@@ -379,7 +379,7 @@ class ServingLoop:
         """
         if self._end_by is not None:
             return
-        self._log.debug("draining", reason=reason, waiting=len(self._waiting), quotes=len(self._quotes))
+        self._log.debug("draining", reason=reason, waiting=len(self._waiting), quotes=len(self._quoter))
         self._end_by = self._now + self.limits.drain_s
         for connection in self._waiting:
             if connection.answered and not connection.received:

@@ -30,6 +30,7 @@ from quotehelper.node.listener import Listener, adopt, claim, listen_privately, 
 from quotehelper.node.log import Log
 from quotehelper.node.private_directory import Instance, PrivateDirectory, Quoting, boot_seconds
 from quotehelper.node.proving import Proving
+from quotehelper.node.upkeep import Upkeep
 
 if TYPE_CHECKING:
     import socket
@@ -82,8 +83,15 @@ class Supervisor:
         self._private = None if settings.private_dir is None else PrivateDirectory(settings.private_dir, log)
         self._events = Events()
         self._signals = Signals(_HEEDED, self._events, self._heed_signal)
+        self._upkeep = Upkeep(settings, self._events, log, lambda: (self._stage.value, self._limits))
         self._crew = Crew(
-            settings, self._events, self._signals, log, on_ready=self._heed_ready, private=self._private_descriptors
+            settings,
+            self._events,
+            self._signals,
+            log,
+            self._upkeep.companions,
+            on_ready=self._heed_ready,
+            private=self._private_descriptors,
         )
         self._listener: Listener | None = None
         self._giver: Giver | None = None
@@ -104,9 +112,11 @@ class Supervisor:
         finally:
             self._crew.signal(signal.SIGKILL)
             self._give_up()
+            self._upkeep.close()
             self._signals.close()
 
     def _begin(self) -> None:
+        self._upkeep.begin()
         if self._private is not None and self._private.is_retired(self._instance):
             self._stage = Stage.RETIRED
             self._log.announce("retired", reason="this instance has handed over earlier in this boot")
@@ -317,6 +327,7 @@ class Supervisor:
             self._proving.end()
         self._stage = Stage.ENDING
         self._events.forget_moments()
+        self._upkeep.end()
         self._give_up()
         self._crew.end()
         self._kill_later()
@@ -326,7 +337,7 @@ class Supervisor:
 
     def _kill(self) -> None:
         if len(self._crew):
-            self._log.warning("killing serving processes that did not end", processes=len(self._crew))
+            self._log.warning("killing processes that did not end", processes=len(self._crew))
             self._crew.signal(signal.SIGKILL)
 
     def _reload(self) -> None:

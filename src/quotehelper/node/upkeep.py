@@ -1,0 +1,91 @@
+"""What the supervisor does besides holding sockets: show that it lives, replace workers that hang, have metrics told.
+
+Shell.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from quotehelper.errors import ConfigError
+from quotehelper.node.companions import Companions
+from quotehelper.node.counters import Counters, DaemonState, Supervision
+from quotehelper.node.health import HEARTBEAT_S
+from quotehelper.node.metrics_address import MetricsListener, parse_metrics_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quotehelper.node.config import Limits, Settings
+    from quotehelper.node.events import Events
+    from quotehelper.node.log import Log
+
+RETRY_S = 1.0
+"""Seconds to the next attempt to have the address for metrics, while the instance that hands over has it."""
+
+FIRST_S = 0.1
+"""Seconds between two beats before it serves: who waits for readiness is told soon."""
+
+_STATES = {
+    "candidate": DaemonState.STARTING,
+    "serving": DaemonState.SERVING,
+    "retired": DaemonState.RETIRED,
+    "ending": DaemonState.ENDING,
+}
+"""What the supervisor calls its stages."""
+
+
+class Upkeep:
+    """The counters, the companions, and what has to be done for both from time to time.
+
+    ``look`` returns the stage of the supervisor and the limits in force.
+    """
+
+    def __init__(self, settings: Settings, events: Events, log: Log, look: Callable[[], tuple[str, Limits]]) -> None:
+        self._settings = settings
+        self._events = events
+        self._log = log
+        self._look = look
+        self._counters = Counters.create(settings.processes)
+        self.companions = Companions(settings, events, log, self._counters)
+        self._metrics: MetricsListener | None = None
+
+    def begin(self) -> None:
+        """Begin. Raises ConfigError if the address for metrics can't be had."""
+        self._beat()
+        if self._settings.metrics is not None:
+            self._open_metrics(self._settings.metrics)
+
+    def end(self) -> None:
+        """Have no control process any more; go on showing life."""
+        self.companions.end_control()
+        self._beat()
+
+    def close(self) -> None:
+        """Stop answering."""
+        if self._metrics is not None:
+            self._metrics.close()
+
+    def _beat(self) -> None:
+        stage, limits = self._look()
+        row, state = self._counters.supervisor, _STATES[stage]
+        if state != row[Supervision.STATE]:
+            took_over = state is DaemonState.SERVING and self._settings.take_over
+            row[Supervision.HAND_OVERS] += took_over or state is DaemonState.RETIRED
+        self._events.after("heartbeat", FIRST_S if state is DaemonState.STARTING else HEARTBEAT_S, self._beat)
+        row[Supervision.HEARTBEAT_NS] = time.monotonic_ns()
+        row[Supervision.STATE] = state
+        self.companions.watch(limits.platform_s)
+
+    def _open_metrics(self, address: str) -> None:
+        """Answer at ``address``; when taking over, as soon as the other instance leaves it."""
+        try:
+            self._metrics = MetricsListener(parse_metrics_address(address))
+        except ConfigError as error:
+            if not self._settings.take_over:
+                raise
+            self._log.warning("metrics not served yet", reason=error.problem, remedy=error.remedy)
+            self._events.after("metrics", RETRY_S, lambda: self._open_metrics(address))
+            return
+        self.companions.start_control(self._metrics.socket)
