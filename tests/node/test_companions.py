@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import frames
-from harness import DEADLINE_S, Daemon, receive_frame
+from harness import DEADLINE_S, Daemon, receive_frame, run_cli
 from quotehelper.platforms.simulated.cpu import EnclaveIdentity
 from quotehelper.platforms.simulated.state import load, load_cpu
 from quotehelper.sgx.key_id import QE3_KEY_ID
@@ -238,6 +238,24 @@ def test_a_state_that_became_unusable_is_told_and_mended_without_a_restart(
     assert str(own) in daemon.wait_for("ERROR companion can't start")
     (own / "platform.json").write_bytes(good)
     assert status_of(daemon.exchange(quote_frame)) == 0
+
+
+def test_sighup_at_any_moment_ends_nobody(start_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    daemon = start_daemon([*THROUGH_WORKERS, "--metrics", str(tmp_path / "metrics.socket")], ready=False)
+    for module in (WORKER, CONTROL):
+        while not daemon.children(module):
+            assert daemon.process.poll() is None
+        os.kill(daemon.children(module)[0], signal.SIGHUP)
+    daemon.wait_for(" ready ")
+    daemon.wait_for("INFO platform worker reloaded")
+    assert "companion ended" not in "".join(daemon.lines)
+
+
+def test_only_the_simulated_platform_may_be_in_the_serving_process(tmp_path: Path) -> None:
+    options = ("--platform", "upstream", "--upstream", str(tmp_path / "other"), "--platform-process", "in-process")
+    refused = run_cli("serve", *options, check=False)
+    assert refused.returncode == 2
+    assert "runs in a worker process only" in refused.stderr
 
 
 def test_a_worker_gets_nothing_of_the_daemons(

@@ -36,6 +36,9 @@ UNWANTED_VARIABLE = "SGX_AESM_ADDR"
 """Makes Intel's library ask an AESM service instead of quoting itself (aesm 1.9)."""
 
 
+_SHORT = "The machine is short of processes or memory: see its log, and the limits of the service"
+
+
 class Channel(NamedTuple):
     """The two ends of what a serving process and its platform worker talk through."""
 
@@ -178,6 +181,7 @@ class Companions:
         return Post(f"platform worker {slot}", module, arguments, descriptors, Supervision.WORKER_RESTARTS)
 
     def _start(self, post: Post) -> None:
+        """Start a companion, with SIGHUP blocked: it would end who can't heed it yet."""
         ours, theirs = make_leash()
         descriptors = (*post.descriptors, theirs.fileno())
         command = [sys.executable, "-P", "-m", post.module, *post.arguments, *map(str, descriptors)]
@@ -185,7 +189,12 @@ class Companions:
         for fd in descriptors:
             os.set_inheritable(fd, True)  # noqa: FBT003  that is how it is called
         try:
-            post.pid = os.posix_spawn(command[0], command, environment, setsigmask=[])
+            post.pid = os.posix_spawn(command[0], command, environment, setsigmask=[signal.SIGHUP])
+        except OSError as error:
+            ours.close()
+            self._log.error("companion can't start", process=post.title, reason=error.strerror, remedy=_SHORT)
+            self._start_later(post)
+            return
         finally:
             for fd in descriptors:
                 os.set_inheritable(fd, False)  # noqa: FBT003  as above
@@ -194,6 +203,13 @@ class Companions:
         post.ready = False
         post.leash = ours
         self._events.watch(ours.fileno(), lambda: self._hear(post))
+
+    def _start_later(self, post: Post) -> float:
+        """Start a companion after a pause, which is returned (seconds)."""
+        pause = FIRST_PAUSE_S if post.ready else post.pause
+        post.pause = min(2 * pause, LONGEST_PAUSE_S)
+        self._events.after(("companion", post.title), pause, partial(self._start, post))
+        return pause
 
     def _hear(self, post: Post) -> None:
         """Hear what a companion has to say; at the daemon's start a ConfigError of its ends everything."""
@@ -225,10 +241,8 @@ class Companions:
         if not post.wanted:
             self._events.cancel(("companion", post.title))
             return
-        pause = FIRST_PAUSE_S if post.ready else post.pause
-        post.pause = min(2 * pause, LONGEST_PAUSE_S)
         self._counters.supervisor[post.restarts] += 1
-        self._events.after(("companion", post.title), pause, lambda: self._start(post))
+        pause = self._start_later(post)
         self._log.error(
             "companion ended",
             process=post.title,

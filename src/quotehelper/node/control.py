@@ -234,6 +234,7 @@ async def _run(control: Control, listening: socket.socket, leash: Leash) -> None
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     loop.add_signal_handler(signal.SIGHUP, control.reload)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C reaches the whole group; the supervisor decides
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # what came meanwhile is heeded now
     async with answering(control, listening):
         loop.add_reader(leash.fileno(), ended.set)
         leash.send(Word.READY)

@@ -109,6 +109,7 @@ def _heed() -> tuple[list[int], int]:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: signals.append(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # what came meanwhile is heeded now
     return signals, wakeup
 
 
