@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import dcap_qvl
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
@@ -266,6 +266,7 @@ def reissue(  # noqa: PLR0913  one argument a change
     critical: bool = False,
     sgx: bytes | None = None,
     signed_by: ec.EllipticCurvePrivateKey | None = None,
+    algorithm: SHA256 | SHA384 | None = None,
 ) -> Issuer:
     """The certificate of ``owner``, issued ``by`` again: itself but for the changes, and for its key if
     ``owner`` has another."""
@@ -286,7 +287,7 @@ def reissue(  # noqa: PLR0913  one argument a change
             builder = builder.add_extension(value, critical=each.critical)
     if extension is not None:
         builder = builder.add_extension(extension, critical=critical)
-    return Issuer(owner.key, builder.sign(signed_by or by.key, SHA256()))
+    return Issuer(owner.key, builder.sign(signed_by or by.key, algorithm or SHA256()))
 
 
 def reissue_crl(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from evidence import (
@@ -30,12 +31,14 @@ from harness import VECTORS
 from quotehelper.documents.collateral import Collateral
 from quotehelper.documents.sgx_extension import encode_sgx_extension
 from quotehelper.documents.signed_json import split_signed, write_time
-from quotehelper.errors import CollateralError
+from quotehelper.errors import CollateralError, VerificationError
 from quotehelper.platforms.simulated.certificates import Issuer
 from quotehelper.platforms.simulated.settings import initial
 from quotehelper.sgx.quote import CertificationData, CertificationType
 from quotehelper.sgx.report import AttributeFlags, Attributes, ReportBody
+from quotehelper.verification.roots import Roots
 from quotehelper.verification.semantics import INTEL, STRICT
+from quotehelper.verification.verify import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,6 +193,9 @@ ROWS: dict[str, Row] = {
     "intermediate by another root's key": Row(by_another_root("intermediate"), "pck_chain: signature"),
     "signer by another root's key": Row(by_another_root("signer"), "tcb_info_chain: signature"),
     "root by another key": Row(by_another_root("root"), "pck_chain: signature", exception=ROOT_ROW),
+    "leaf signed with SHA-384": Row(
+        certificate("leaf", algorithm=SHA384()), "pck_chain: format"
+    ),
     "leaf issued by the root": Row(
         lambda e: e.but(leaf=reissue(e.leaf, e.root)), "pck_chain: issuer", exception=CHAIN_ROW
     ),
@@ -242,6 +248,9 @@ ROWS: dict[str, Row] = {
     "another leaf revoked": Row(lambda e: e.but(pck_crl=reissue_crl(e.pck_crl, e.intermediate, revoked=[7])), OK),
     "intermediate revoked": Row(
         lambda e: e.but(root_crl=revoking(e.root, e.intermediate.certificate.serial_number)), "pck_revocation: revoked"
+    ),
+    "root revoked": Row(
+        lambda e: e.but(root_crl=revoking(e.root, e.root.certificate.serial_number)), "pck_revocation: revoked"
     ),
     "signer revoked": Row(
         lambda e: e.but(root_crl=revoking(e.root, e.signer.certificate.serial_number)), "tcb_info_chain: revoked"
@@ -563,6 +572,19 @@ def test_what_is_missing_is_told_as_missing(field: str) -> None:
         assert changed.judge(semantics).endswith(": missing")
         with pytest.raises(CollateralError, match="collateral service"):
             changed.verify(semantics)
+
+
+def test_one_verifier_tells_platforms_apart_whatever_their_order() -> None:
+    one = evidence()
+    other = certificate("leaf", sgx=encode_sgx_extension(at_tcb(b"\x0f", b"\x0f")))(one)
+    case, verdicts = one.case(), []
+    verifier = Verifier(case.collateral, roots=Roots.insecure(case.root))
+    for quoted in (one, other, other, one, of_another_platform(one), other):
+        try:
+            verdicts.append(verifier.verify(quoted.case().quote, at=case.at).status.value)
+        except VerificationError as error:
+            verdicts.append(error.step.value)
+    assert verdicts == [OK, "OutOfDate", "OutOfDate", OK, "qe_report_signature", "OutOfDate"]
 
 
 def test_another_certificate_of_the_same_root_key_is_refused_by_intel_alone() -> None:
