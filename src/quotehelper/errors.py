@@ -13,6 +13,8 @@
     │   └── CollateralError   it can't be told, for lack of current collateral: refresh that, refuse until then
     ├── SourceError       a collateral document was not to be had, or not to be kept; its cause says why
     ├── PolicyError       a verified quote is not what is wanted: refuse it; lists every violation
+    ├── ClusterError      the kubelet or the API server refused, or could not be reached: go on, try again later
+    ├── AllocationError   the kubelet asked for devices that can't be handed out: fail this pod's admission
     └── ConfigError       the operator must act: says what is wrong, and what to do
 
 Anything else that leaves a public function is a bug.
@@ -203,6 +205,28 @@ class PolicyError(QuoteHelperError):
     def __init__(self, violations: tuple[Violation, ...]) -> None:
         super().__init__("; ".join(violation.problem for violation in violations))
         self.violations = violations
+
+
+class ClusterError(QuoteHelperError):
+    """The kubelet or the API server could not be reached, or refused. The message says what and why.
+
+    ``status`` is the API server's HTTP status where it answered, else None.
+    """
+
+    def __init__(self, reason: str, *, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class AllocationError(QuoteHelperError):
+    """The kubelet asked for devices that can't be handed out.
+
+    ``unknown``: there are no such devices; else they are there, but can't be used now.
+    """
+
+    def __init__(self, reason: str, *, unknown: bool) -> None:
+        super().__init__(reason)
+        self.unknown = unknown
 
 
 class ConfigError(QuoteHelperError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quotehelper.errors import ConfigError, DaemonError, PlatformError, SourceCause, SourceError, TransportError
+from quotehelper.errors import ClusterError, ConfigError, DaemonError, PlatformError, SourceCause, SourceError, TransportError
 
 if TYPE_CHECKING:
     from quotehelper.errors import QuoteHelperError
@@ -26,7 +26,7 @@ def exit_code(error: QuoteHelperError) -> int:
         return EXIT_USAGE
     if isinstance(error, SourceError):
         return EXIT_REFUSED if error.cause in _NOT_GENUINE else EXIT_UNAVAILABLE
-    return EXIT_UNAVAILABLE if isinstance(error, (TransportError, DaemonError, PlatformError)) else EXIT_REFUSED
+    return EXIT_UNAVAILABLE if isinstance(error, (TransportError, DaemonError, PlatformError, ClusterError)) else EXIT_REFUSED
 
 
 def plain(text: str) -> str:

@@ -35,6 +35,7 @@ _COMMANDS = {
     "migrate": "Rewrite manifests that were written for other SGX systems.",
     "doctor": "Find out why quoting does not work.",
     "bench": "Measure a daemon: quotes a second, latency, errors.",
+    "device-plugin": "Hand out EPC and SGX device nodes to pods (Kubernetes).",
     "completion": "Print the completion script of a shell.",
 }
 """Each command with its one line of help, in the order in which ``--help`` lists them."""

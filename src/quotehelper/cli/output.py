@@ -25,6 +25,8 @@ _PORT_MAX = 0xFFFF
 DEBUG_WARNING = "[bold red]yes: its memory can be read from outside, it proves nothing[/]"
 """What people are told of a debug enclave, wherever."""
 
+_PERMISSIONS = 0o777
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 
 
@@ -108,6 +110,24 @@ def write_result(path: Path, data: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+class Mode(click.ParamType[int]):
+    """Permission bits, in octal."""
+
+    name = "octal"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The bits; a click error that says what was expected otherwise."""
+        if isinstance(value, int):
+            return value
+        try:
+            mode = int(value, 8)
+        except ValueError:
+            mode = -1
+        if mode & ~_PERMISSIONS:
+            self.fail(f"{value!r} is not a mode between 0 and 777 (octal)", param, ctx)
+        return mode
 
 
 class Hex(click.ParamType[bytes]):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from quotehelper.aesm.transport import SOCKET_PATH
+from quotehelper.cli.output import Mode
 from quotehelper.cli.platform_options import platform_options
 from quotehelper.errors import ConfigError
 from quotehelper.node.config import IN_PROCESS, IN_PROCESS_PLATFORM, WORKER, Settings, SocketSettings, encode_settings
@@ -20,23 +21,7 @@ from quotehelper.platforms.registry import PLATFORMS
 if TYPE_CHECKING:
     from typing import NoReturn
 
-_PERMISSIONS = 0o777
 _AUTO = "auto"
-
-
-class _Mode(click.ParamType[int]):
-    name = "octal"
-
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            mode = int(value, 8)
-        except ValueError:
-            mode = -1
-        if mode & ~_PERMISSIONS:
-            self.fail(f"{value!r} is not a mode between 0 and 777 (octal)", param, ctx)
-        return mode
 
 
 class _GroupName(click.ParamType[int]):
@@ -85,7 +70,7 @@ def _choose_platform(dcap: DcapFiles) -> str:
     help="Simulated platform: run this version of the quoting enclave.  [default: the state's]",
 )
 @click.option("--socket", default=SOCKET_PATH, show_envvar=True, help="Where clients connect.")
-@click.option("--socket-mode", type=_Mode(), default="666", show_envvar=True, help="Who may connect: permission bits.")
+@click.option("--socket-mode", type=Mode(), default="666", show_envvar=True, help="Who may connect: permission bits.")
 @click.option("--socket-group", type=_GroupName(), show_envvar=True, help="Group of the socket.")
 @click.option(
     "--abstract-socket/--no-abstract-socket",
