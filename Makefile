@@ -3,6 +3,7 @@
 # make check  the whole static gate: style, types, import directions, a wheel that builds
 # make bench  the figures of docs/performance.md
 # make soak   long runs
+# make schema the protobuf modules of kube/kubelet_api, after their schemas have changed
 
 PYTHON ?= python3
 VENV := .venv
@@ -48,6 +49,11 @@ soak: compiled
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Made modules ask for a protobuf runtime that is not older than their compiler: see the bound in pyproject.toml.
+.PHONY: schema
+schema: $(STAMP)
+	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/quotehelper/kube/kubelet_api/*.proto
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

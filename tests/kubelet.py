@@ -90,9 +90,11 @@ class Kubelet:
 
     def stop(self) -> None:
         """As at an end of the kubelet: connections break; plugins' sockets stay."""
-        for plugin in self.plugins.values():
+        with self.news:
+            plugins = list(self.plugins.values())
+            self.plugins.clear()
+        for plugin in plugins:
             plugin.channel.close()
-        self.plugins.clear()
         if self._server is not None:
             self._server.stop(0).wait(DEADLINE_S)
             self._server = None
@@ -184,14 +186,22 @@ class Kubelet:
         self.stop()
 
 
+def status_of(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
+    """Code and details of a call that failed: such an error is a call as well, which its type does not say."""
+    call: Any = error
+    return call.code(), call.details() or ""
+
+
 class PodResourcesServer:
     """A kubelet's pod resources at ``path``: it answers ``answer``."""
 
     def __init__(self, path: Path, answer: pod_api.ListPodResourcesResponse) -> None:
         self.answer = answer
+        self.asked = 0
+        self._news = threading.Condition()
         self._server = grpc.server(ThreadPoolExecutor(2))
         handler = grpc.unary_unary_rpc_method_handler(
-            lambda _request, _context: self.answer,
+            self._list,
             pod_api.ListPodResourcesRequest.FromString,
             pod_api.ListPodResourcesResponse.SerializeToString,
         )
@@ -199,6 +209,17 @@ class PodResourcesServer:
             (grpc.method_handlers_generic_handler("v1.PodResourcesLister", {"List": handler}),)
         )
         self._server.add_insecure_port(f"unix:{path}")
+
+    def wait_until_asked(self, times: int) -> None:
+        """Wait until so many requests were answered; the answers before the last have arrived by then."""
+        with self._news:
+            assert self._news.wait_for(lambda: self.asked >= times, DEADLINE_S)
+
+    def _list(self, _request: object, _context: object) -> pod_api.ListPodResourcesResponse:
+        with self._news:
+            self.asked += 1
+            self._news.notify_all()
+        return self.answer
 
     def __enter__(self) -> Self:
         self._server.start()

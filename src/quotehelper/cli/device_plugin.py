@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from quotehelper.cli.exit_codes import EXIT_USAGE
-from quotehelper.cli.output import Mode, console, json_option, print_json, printable
+from quotehelper.cli.output import Address, Mode, console, json_option, print_json, printable
 from quotehelper.errors import ConfigError
 from quotehelper.kube.resources import AZURE_EPC, EPC_RESOURCES, MIB
 from quotehelper.node.log import Level, Log, LogFormat, LogSettings
@@ -19,29 +19,21 @@ from quotehelper.node.log import Level, Log, LogFormat, LogSettings
 if TYPE_CHECKING:
     from typing import Any
 
-    from quotehelper.kube.device_plugin.settings import HttpAddress, Settings
+    from quotehelper.kube.device_plugin.settings import Settings
 
 _SIZE_LIMIT_MIB = 1 << 32
 _LIMIT_LIMIT = 10_000
-_PORT_LIMIT = 0xFFFF
 
 
-class _Address(click.ParamType["HttpAddress | None"]):
+class _AddressOrNone(click.ParamType["tuple[str, int] | None"]):
+    """HOST:PORT, or ``none``."""
+
     name = "host:port"
 
     def convert(
-        self, value: str | HttpAddress | None, param: click.Parameter | None, ctx: click.Context | None
-    ) -> HttpAddress | None:
-        from quotehelper.kube.device_plugin.settings import HttpAddress
-
-        if value is None or isinstance(value, HttpAddress):
-            return value
-        if value == "none":
-            return None
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > _PORT_LIMIT:
-            self.fail(f"{value!r} is not HOST:PORT, nor none", param, ctx)
-        return HttpAddress(host.removeprefix("[").removesuffix("]"), int(port))
+        self, value: str | tuple[str, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int] | None:
+        return None if value == "none" else Address().convert(value, param, ctx)
 
 
 @click.command()
@@ -122,7 +114,7 @@ class _Address(click.ParamType["HttpAddress | None"]):
     "--attribute-pods", is_flag=True, show_envvar=True, help="Tell by metrics which containers hold how much EPC."
 )
 @click.option(
-    "--listen", type=_Address(), default="0.0.0.0:9481", show_envvar=True, help="HOST:PORT of metrics, or none."
+    "--listen", type=_AddressOrNone(), default="0.0.0.0:9481", show_envvar=True, help="HOST:PORT of metrics, or none."
 )
 @click.option(
     "--rescan-s", type=click.FloatRange(0.05, 3600), default=10.0, help="Seconds between two looks at the machine."
@@ -194,7 +186,7 @@ def _settings(**options: Any) -> Settings:  # noqa: ANN401  as above
         from quotehelper.kube.device_plugin.api_server import access_from
         from quotehelper.kube.device_plugin.inventory import Offer
         from quotehelper.kube.device_plugin.machine import Roots, SimulatedDevices, Stated
-        from quotehelper.kube.device_plugin.settings import Settings
+        from quotehelper.kube.device_plugin.settings import HttpAddress, Settings
     except ModuleNotFoundError as error:
         raise _missing(error) from error
     return Settings(
@@ -214,7 +206,7 @@ def _settings(**options: Any) -> Settings:  # noqa: ANN401  as above
         attribute_pods=options["attribute_pods"],
         rescan_s=options["rescan_s"],
         settle_s=options["settle_s"],
-        http=options["listen"],
+        http=None if options["listen"] is None else HttpAddress(*options["listen"]),
     )
 
 

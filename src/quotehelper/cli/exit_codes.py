@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quotehelper.errors import ClusterError, ConfigError, DaemonError, PlatformError, SourceCause, SourceError, TransportError
+from quotehelper.errors import (
+    ClusterError,
+    ConfigError,
+    DaemonError,
+    PlatformError,
+    SourceCause,
+    SourceError,
+    TransportError,
+)
 
 if TYPE_CHECKING:
     from quotehelper.errors import QuoteHelperError
@@ -19,6 +27,9 @@ EXIT_UNAVAILABLE = 3
 _NOT_GENUINE = {SourceCause.MALFORMED, SourceCause.UNPROVEN, SourceCause.STALE, SourceCause.OLDER}
 """What was had, looked at and not taken; trying again does not help."""
 
+_PASSING = (TransportError, DaemonError, PlatformError, ClusterError)
+"""What may be over the next time."""
+
 
 def exit_code(error: QuoteHelperError) -> int:
     """The exit code that tells a caller what can be done about ``error``."""
@@ -26,7 +37,7 @@ def exit_code(error: QuoteHelperError) -> int:
         return EXIT_USAGE
     if isinstance(error, SourceError):
         return EXIT_REFUSED if error.cause in _NOT_GENUINE else EXIT_UNAVAILABLE
-    return EXIT_UNAVAILABLE if isinstance(error, (TransportError, DaemonError, PlatformError, ClusterError)) else EXIT_REFUSED
+    return EXIT_UNAVAILABLE if isinstance(error, _PASSING) else EXIT_REFUSED
 
 
 def plain(text: str) -> str:

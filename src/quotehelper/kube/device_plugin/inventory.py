@@ -37,7 +37,6 @@ class Reason(enum.Enum):
     NO_DEVICE_NODE = "NoSgxDeviceNode"
     NO_CDI_FILE = "CdiFileNotWritten"
     TOO_MANY_UNITS = "EpcListTooLarge"
-    SWITCHED_OFF = "SwitchedOff"
 
 
 @dataclass(frozen=True, slots=True)
