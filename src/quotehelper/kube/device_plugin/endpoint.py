@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from quotehelper.errors import ClusterError, ConfigError
+from quotehelper.kube.device_plugin.news import News
 from quotehelper.kube.device_plugin.plugin import OPTIONS
 from quotehelper.kube.device_plugin.plugin_socket import KUBELET_SOCKET, PluginSocket, identity, live_sockets
 from quotehelper.kube.kubelet_api.deviceplugin_v1beta1_pb2 import Empty, RegisterRequest
@@ -68,7 +69,7 @@ class Endpoint:
         self._pace = pace
         self._telemetry = telemetry
         self._log = log
-        self._news = asyncio.Event()
+        self._news = News()
         self._stopping = asyncio.Event()
         self._failures = 0
         plugin.on_stream_change = self.wake
@@ -76,7 +77,7 @@ class Endpoint:
 
     def wake(self) -> None:
         """Something may have changed: look again now."""
-        self._news.set()
+        self._news.tell()
 
     def stop(self) -> None:
         """End the streams, the server and ``keep``."""
@@ -154,14 +155,14 @@ class Endpoint:
             left = deadline - asyncio.get_running_loop().time()
             if self._stopping.is_set() or left <= 0 or not self._unchanged(kubelet):
                 return False
-            await self._pause(min(left, self._pace.check_s))
+            await self._news.wait(min(left, self._pace.check_s))
         return True
 
     async def _kept(self, kubelet: Identity) -> None:
         """Stay while the kubelet knows us: return once it is another, our socket is gone, or nobody watches."""
         began = asyncio.get_running_loop().time()
         while self._unchanged(kubelet) and (self.plugin.streams or await self._watched(kubelet)):
-            await self._pause(self._pace.check_s)
+            await self._news.wait(self._pace.check_s)
             if self._stopping.is_set():
                 return
         if not self._unchanged(kubelet):
@@ -197,15 +198,10 @@ class Endpoint:
         while not self._stopping.is_set() and self._sockets() == seen:
             if (left := deadline - asyncio.get_running_loop().time()) <= 0:
                 break
-            await self._pause(min(left, self._pace.check_s))
+            await self._news.wait(min(left, self._pace.check_s))
 
     def _sockets(self) -> tuple[Identity | None, Identity | None]:
         return identity(self._kubelet), identity(self._socket.path)
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), seconds)
-        self._news.clear()
 
     def _set_problem(self, problem: str) -> None:
         self.problem = problem

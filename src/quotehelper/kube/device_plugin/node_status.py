@@ -11,13 +11,13 @@ node's uid first, so that it never meets a namesake.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from quotehelper.errors import ClusterError, DecodeError
+from quotehelper.kube.device_plugin.news import News
 from quotehelper.kube.quantity import whole_number
 from quotehelper.kube.resources import EPC_RESOURCES, INTEL_EPC
 
@@ -110,12 +110,12 @@ class NodeStatus:
         self._events = events
         self._telemetry = telemetry
         self._log = log
-        self._news = asyncio.Event()
+        self._news = News()
         self._sold_elsewhere: dict[str, str] = {}
 
     def wake(self) -> None:
         """Something may have changed: look now, and often for a while."""
-        self._news.set()
+        self._news.tell()
 
     async def keep(self, inventory: Callable[[], Inventory]) -> None:
         """Look after the node for ever; ``inventory`` returns what counts now."""
@@ -124,10 +124,8 @@ class NodeStatus:
             await self.look(inventory())
             looks += 1
             pause_s = self._rhythm.often_s if looks <= self._rhythm.often else self._rhythm.check_s
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), pause_s)
+            if await self._news.wait(pause_s):
                 looks = 0
-            self._news.clear()
 
     async def look(self, inventory: Inventory) -> None:
         """Look once, and put right what is wrong. A failure is told and tried again at the next look."""

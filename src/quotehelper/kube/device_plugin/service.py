@@ -20,6 +20,7 @@ from quotehelper.kube.device_plugin.endpoint import Endpoint
 from quotehelper.kube.device_plugin.http_server import serving
 from quotehelper.kube.device_plugin.inventory import Reason, take_stock
 from quotehelper.kube.device_plugin.machine import look
+from quotehelper.kube.device_plugin.news import News
 from quotehelper.kube.device_plugin.node_events import NodeEvents
 from quotehelper.kube.device_plugin.node_status import NodeStatus
 from quotehelper.kube.device_plugin.plugin import Plugin
@@ -91,7 +92,7 @@ class _Service:
                 api, settings.node_name, settings.rhythm, events=self._events, telemetry=self._telemetry, log=log
             )
         self._attribution = _attribution(settings, api, self._stock.value)
-        self._news = asyncio.Event()
+        self._news = News()
         self._told: set[tuple[str, str]] = set()
         self._watch: DirectoryWatch | None = None
         self._kubelet = identity(settings.kubelet_directory / KUBELET_SOCKET)
@@ -154,9 +155,7 @@ class _Service:
         while True:
             due_s = self._stock.due_s(clock())
             pause_s = self._settings.rescan_s if due_s is None else min(due_s, self._settings.rescan_s)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), pause_s)
-            self._news.clear()
+            await self._news.wait(pause_s)
             self._notice_kubelet()
             if self._watch is not None:
                 self._watch.renew()
@@ -210,7 +209,7 @@ class _Service:
             await asyncio.sleep(self._settings.rescan_s)
 
     def _something_changed(self) -> None:
-        self._news.set()
+        self._news.tell()
         for endpoint in self._endpoints:
             endpoint.wake()
         self._notice_kubelet()
