@@ -62,7 +62,7 @@ class SimulatedEnclaves:
         self._epoch = 0
         self._faults: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self._answers: dict[str, bytes] = {}
-        self._gates: dict[str, threading.Event] = {}
+        self._gates: dict[str, tuple[threading.Event, int]] = {}
         self._processes: dict[int, _Process] = defaultdict(_Process)
         self._reached = threading.Condition()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -79,9 +79,9 @@ class SimulatedEnclaves:
         """Let every call return ``code`` until ``mend``."""
         self.fail(call, code, _FOREVER)
 
-    def crash(self, call: str) -> None:
-        """Let the next call end its process by SIGSEGV."""
-        self.fail(call, -1)
+    def crash(self, call: str, times: int = 1) -> None:
+        """Let the next ``times`` calls end their process by SIGSEGV."""
+        self.fail(call, -1, times)
 
     def mend(self) -> None:
         """Forget what was to fail."""
@@ -91,9 +91,11 @@ class SimulatedEnclaves:
         """Let every call succeed with ``payload``, whatever it is."""
         self._answers[call] = payload
 
-    def hold(self, call: str) -> threading.Event:
-        """Let calls wait, from now on, until the event returned is set."""
-        return self._gates.setdefault(call, threading.Event())
+    def hold(self, call: str, times: int = _FOREVER) -> threading.Event:
+        """Let the next ``times`` calls wait until the event returned is set."""
+        gate = threading.Event()
+        self._gates[call] = gate, times
+        return gate
 
     def wait_for(self, call: str) -> None:
         """Wait until ``call`` has been made."""
@@ -114,7 +116,7 @@ class SimulatedEnclaves:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for gate in self._gates.values():
+        for gate, _times in self._gates.values():
             gate.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join(DEADLINE_S)
@@ -155,7 +157,10 @@ class SimulatedEnclaves:
             self.calls.append(call)
             self._reached.notify_all()
         if call in self._gates:
-            self._gates[call].wait(DEADLINE_S)
+            gate, times = self._gates[call]
+            self._gates[call] = gate, times - 1
+            if times > 0:
+                gate.wait(DEADLINE_S)
         code, answer = self._scripted(call), self._answers.get(call, b"")
         if call == "config":
             level, line = self.provider_line

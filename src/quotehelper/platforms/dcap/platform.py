@@ -152,7 +152,9 @@ class DcapPlatform:
         if key_id is None:
             key_id = known.public_key_id if known and known.target_info == target_info else _UNKNOWN_KEY_ID
         self._target = QuotingTarget(target_info, key_id)
-        self._replaced = self._replaced or (known is not None and known.target_info != target_info)
+        if known is not None and known.target_info != target_info:
+            self._replaced = True
+            self._log.warning("quoting enclave replaced", consequence="clients must make new reports, and are told 42")
         return self._target
 
     def _mended(self, ask: Callable[[], _T]) -> _T:
@@ -167,7 +169,7 @@ class DcapPlatform:
         target = self._init()
         changed = known is not None and known.target_info != target.target_info
         if known is not None:
-            self._log.warning("attestation key renewed", reason=reason.detail, quoting_enclave_changed=changed)
+            self._log.warning("attestation key renewed", reason=reason.detail)
         if changed:
             raise PlatformError(PlatformCause.KEY_NOT_INITIALIZED, _REPLACED) from reason
         return ask()
