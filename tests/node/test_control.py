@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import WrittenLog
+    from quotehelper.node.log import Log
 
 CONTROL = "quotehelper.node.control"
 
@@ -145,6 +146,23 @@ def test_counts_survive_the_processes_that_counted(daemon: Daemon, control: Cont
     assert control.metric("quotehelper_restarts_total", process="control") == 1
 
 
+def test_what_a_killed_process_had_in_flight_is_in_flight_no_more(
+    start_daemon: Callable[..., Daemon], control: Control
+) -> None:
+    daemon = start_daemon(["--metrics", str(control.path), "--platform-process", "worker"])
+    (worker,) = daemon.children("quotehelper.node.worker_process")
+    control.wait_for("/readyz", 200)
+    os.kill(worker, signal.SIGSTOP)
+    with daemon.connect() as client:
+        client.sendall(frames.quote(bytes(432), 8192))
+        while control.metric("quotehelper_quotes_in_flight") < 1:
+            assert daemon.process.poll() is None
+        os.kill(daemon.children()[0], signal.SIGKILL)
+        daemon.wait_for("ERROR serving process ended")
+        assert control.metric("quotehelper_quotes_in_flight") == 0
+    os.kill(worker, signal.SIGCONT)
+
+
 def test_who_asks_while_the_control_process_is_replaced_waits(daemon: Daemon, control: Control) -> None:
     control.wait_for("/healthz", 200)
     os.kill(daemon.children(CONTROL)[0], signal.SIGKILL)
@@ -179,21 +197,43 @@ def test_connections_are_limited_and_those_that_are_open_still_work(control: Con
     control.wait_for("/healthz", 200)
 
 
-def test_who_sends_no_request_is_closed_in_time(tmp_path: Path, log: WrittenLog) -> None:
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(str(tmp_path / "http"))
-    listening.listen()
+class Alone:
+    """The HTTP side by itself, at the Unix socket ``path``, with connections of 50 ms."""
 
-    async def connect_and_wait() -> bytes:
-        control = control_module.Control(Settings("simulated", ""), Counters.create(1), log)
-        async with control_module.answering(control, listening, connection_s=0.05):
-            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "http"))
-            writer.write(b"GET /healthz HTTP/1.1\r\nHo")
-            received = await asyncio.wait_for(reader.read(), DEADLINE_S)
-            writer.close()
-        return received
+    def __init__(self, path: Path, log: Log) -> None:
+        self.path = str(path)
+        self._control = control_module.Control(Settings("simulated", ""), Counters.create(1), log)
 
-    assert asyncio.run(connect_and_wait()) == b""
+    def converse(self, say: Callable[[asyncio.StreamWriter], None]) -> bytes:
+        """What is answered on one connection until it is closed; ``say`` is called again after each answer."""
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(self.path)
+        listening.listen()
+
+        async def converse() -> bytes:
+            received = b""
+            async with control_module.answering(self._control, listening, connection_s=0.05):
+                reader, writer = await asyncio.open_unix_connection(self.path)
+                with contextlib.suppress(ConnectionError):
+                    say(writer)
+                    while chunk := await asyncio.wait_for(reader.read(4096), DEADLINE_S):
+                        received += chunk
+                        say(writer)
+                writer.close()
+            return received
+
+        return asyncio.run(asyncio.wait_for(converse(), DEADLINE_S))
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHo"], ids=["nothing", "half a request"])
+def test_who_sends_no_request_is_closed_in_time(tmp_path: Path, log: WrittenLog, sent: bytes) -> None:
+    assert Alone(tmp_path / "http", log).converse(lambda writer: writer.write(sent)) == b""
+
+
+def test_who_asks_again_and_again_on_one_connection_is_closed_in_time_too(tmp_path: Path, log: WrittenLog) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    answers = Alone(tmp_path / "http", log).converse(lambda writer: writer.write(request))
+    assert answers.startswith(b"HTTP/1.1 503")
 
 
 def test_metrics_are_told_at_a_port_too(start_daemon: Callable[..., Daemon]) -> None:
