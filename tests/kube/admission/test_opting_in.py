@@ -85,6 +85,11 @@ def test_a_pod_can_opt_out_of_its_namespaces_label() -> None:
     assert roles(admitted(pod(sgx(), annotations={QUOTING: "none"}), by_namespace=True)) == {"app": ""}
 
 
+def test_an_annotation_that_says_nothing_decides_all_the_same() -> None:
+    raw = pod(sgx(), annotations={QUOTING: "", PROVIDER: "aesmd"})
+    assert roles(admitted(raw, by_namespace=True)) == {"app": ""}
+
+
 def test_intels_annotation_with_a_containers_name_gives_it_provision_and_no_socket() -> None:
     result = admitted(pod(sgx("quoting"), sgx("other"), annotations={PROVIDER: "quoting"}))
     assert roles(result) == {"quoting": "provision", "other": ""}

@@ -180,6 +180,11 @@ def test_an_added_hostpath_that_pod_security_refuses_is_told(level: str, expecte
     assert kinds(judged(own, view=view)) == []
 
 
+def test_a_socket_of_the_pods_own_is_no_hostpath() -> None:
+    view = ClusterView((READY,), {"trusted": {"pod-security.kubernetes.io/enforce": "baseline"}})
+    assert kinds(judged(pod(sgx(), sgx("aesmd"), annotations={PROVIDER: "aesmd"}), view=view)) == []
+
+
 def test_a_namespace_label_without_effect_is_told() -> None:
     view = ClusterView((READY,), {"trusted": {QUOTING: "in-process"}})
     assert kinds(judged(pod(sgx()), view=view)) == ["namespace-label"]

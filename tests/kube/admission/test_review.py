@@ -74,7 +74,7 @@ def test_all_but_the_creation_of_pods_is_allowed_as_it_is(request_fields: dict[s
         json.dumps(review({}, uid="")).encode(),
         json.dumps(review({}, uid="x" * 200)).encode(),
         json.dumps(review({}, namespace=3)).encode(),
-        b" " * (REVIEW_LIMIT_BYTES + 1),
+        json.dumps(review({})).encode() + b" " * REVIEW_LIMIT_BYTES,
     ],
 )
 def test_what_is_no_review_is_refused(data: bytes) -> None:
