@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 class ApiServer:
-    """Objects by path. ``conflicts``: writes that are refused as if another had been quicker, with what it wrote."""
+    """Objects by path.
+
+    ``conflicts``: writes that are refused as if another had been quicker, with what it wrote. ``silent``: watches are
+    refused. ``gone``: collections whose next watch is told that its version is too old.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
@@ -28,6 +32,7 @@ class ApiServer:
         self.conflicts: list[dict[str, Any]] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.silent = False
+        self.gone: set[str] = set()
         self._version = 1
         self._news = threading.Condition()
         self._server = _Server(self)
@@ -170,6 +175,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _watch(self, path: str, since: int) -> None:
         """One round of events; a real server would wait for longer."""
         self._api.take("WATCH", path, self.headers.get("Accept", ""))
+        if path in self._api.gone:
+            self._api.gone.discard(path)
+            self._refuse(410, "too old a version")
+            return
         if self._api.silent:
             self._refuse(503, "away")
             return

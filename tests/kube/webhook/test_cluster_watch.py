@@ -119,6 +119,14 @@ def test_a_version_that_is_too_old_has_everything_listed_anew(api: ApiServer) ->
     watch_until(lambda view: "c" in {node.name for node in view.nodes}, do=change)
 
 
+def test_a_watch_that_is_refused_as_too_old_has_everything_listed_anew(api: ApiServer) -> None:
+    def change() -> None:
+        api.put(f"{NODES}/c", thing("c"))
+        api.gone.add(NODES)
+
+    watch_until(lambda view: "c" in {node.name for node in view.nodes}, do=change)
+
+
 def test_age_grows_while_the_api_server_is_away_and_what_was_known_stays(api: ApiServer) -> None:
     clock = [0.0]
 
