@@ -130,6 +130,12 @@ def test_other_variables_are_not_kept(start: Callable[..., int], monkeypatch: py
     assert "hidden" not in repr(read_workload(start(variable="1")))
 
 
+def test_a_variable_of_a_similar_name_is_another(start: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOT_SGX_AESM_ADDR", "1")
+    monkeypatch.setenv("SGX_AESM_ADDRESS", "1")
+    assert read_workload(start()).aesm_variable is None
+
+
 def test_the_command_tells_mode_evidence_and_remedy(start: Callable[..., int]) -> None:
     pid = start("mapped:libsgx_dcap_ql.so.1", "open:dev/sgx_provision", variable="0")
     done = run_cli("doctor", "process", str(pid), check=False)

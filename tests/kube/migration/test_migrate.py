@@ -157,6 +157,16 @@ def test_provision_goes_from_who_asks_and_stays_with_who_hosts() -> None:
     assert "provision" in migrate_text(hosts, TARGET).text
 
 
+def test_a_provider_in_the_pod_keeps_its_privilege_and_writes_its_directory() -> None:
+    text = pod_manifest(
+        "  containers:\n  - name: aesmd\n    volumeMounts: [{name: v, mountPath: /var/run/aesmd}]\n"
+        "    resources: {limits: {sgx.intel.com/enclave: 1, sgx.intel.com/epc: 1Mi, sgx.intel.com/provision: 1}}\n"
+        "  volumes: [{name: v, hostPath: {path: /var/run/aesmd, type: DirectoryOrCreate}}]\n",
+        "  annotations: {sgx.intel.com/quote-provider: aesmd}\n",
+    )
+    assert migrate_text(text, TARGET).text == text
+
+
 def test_a_member_alone_in_its_mapping_leaves_an_empty_one() -> None:
     text = pod_manifest(
         "  containers:\n  - name: a\n    env: [{name: SGX_AESM_ADDR, value: '1'}]\n    resources:\n      limits:\n"
@@ -253,6 +263,12 @@ def test_applications_are_never_left_out(image: str) -> None:
     assert migrate_text(text, TARGET).text == text
 
 
+def test_an_object_that_runs_something_else_beside_is_not_left_out() -> None:
+    images = [{"name": "a", "image": "intel/intel-sgx-plugin"}, {"name": "b", "image": "registry.example/exporter"}]
+    text = yaml.safe_dump({"kind": "DaemonSet", "spec": {"template": {"spec": {"containers": images}}}})
+    assert migrate_text(text, TARGET).text == text
+
+
 def test_a_file_of_json_that_would_be_left_empty_is_refused() -> None:
     spec = {"template": {"spec": {"containers": [{"name": "x", "image": "intel/intel-sgx-plugin"}]}}}
     with pytest.raises(DecodeError, match="can't hold nothing"):
@@ -288,6 +304,12 @@ def test_an_object_that_is_listed_again_by_alias_is_visited_once() -> None:
     alone = migrate_text(sample("aks-job"), TARGET)
     assert {change[2:] for change in migrated.changes} == {change[2:] for change in alone.changes}
     assert migrated.text.count("enclave") == alone.text.count("enclave")
+
+
+def test_lists_of_lists_by_alias_do_not_explode() -> None:
+    levels = [f"l{n}: &l{n} {{kind: List, items: [{', '.join([f'*l{n - 1}'] * 200)}]}}" for n in range(1, 4)]
+    text = "\n".join(["kind: List", "l0: &l0 {kind: Pod}", *levels, "items: [*l3]", ""])
+    assert migrate_text(text, TARGET).text == text
 
 
 def test_an_anchored_amount_is_changed_in_its_place() -> None:

@@ -122,7 +122,7 @@ def test_a_review_that_does_not_come_whole_is_answered_408() -> None:
 
 def test_connections_beyond_the_limit_are_closed_and_the_others_served() -> None:
     async def scene() -> None:
-        limits = Limits(connections=2)
+        limits = Limits(connections=2, header_s=10 * DEADLINE_S)  # silence is not what closes it
         async with running(limits) as server, connected(server.port) as one, connected(server.port) as two:
             await ask(one)
             await ask(two)
