@@ -229,6 +229,15 @@ class AllocationError(QuoteHelperError):
         self.unknown = unknown
 
 
+class Mistake(NamedTuple):
+    """What is wrong in a file at ``line`` and ``column``, both from 1, and what to do about it."""
+
+    line: int
+    column: int
+    problem: str
+    remedy: str
+
+
 class ConfigError(QuoteHelperError):
     """Something only the operator can mend. The message says what is wrong, ``remedy`` what to do about it."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "serve": "Make quotes for every client on this machine (the daemon).",
+    "config": "See whether settings files are right, and which settings are in force.",
     "quote": "Ask a daemon for a quote over given report data.",
     "target-info": "Ask a daemon for which enclave a report must be made.",
     "verify": "Verify quotes: are they genuine, and does a policy want them.",

@@ -54,6 +54,15 @@ def _choose_platform(dcap: DcapFiles) -> str:
     )
 
 
+def _take_defaults(ctx: click.Context, _param: click.Parameter, file: Path | None) -> Path | None:
+    """Let ``[serve]`` in the file decide what neither flag nor environment does. Raises ConfigError."""
+    if file is not None:
+        from quotehelper.cli.config_file import read_serve_table
+
+        ctx.default_map = read_serve_table(file, ctx)
+    return file
+
+
 @click.command()
 @click.option(
     "--platform",
@@ -122,8 +131,10 @@ def _choose_platform(dcap: DcapFiles) -> str:
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    is_eager=True,
+    callback=_take_defaults,
     show_envvar=True,
-    help="TOML file with log_level, log_format and [limits]; SIGHUP reads it anew.",
+    help="TOML file with log_level, log_format, [limits], and [serve] for these options; SIGHUP reads all but [serve].",
 )
 @click.option(
     "--log-level", type=click.Choice([x.name.lower() for x in Level]), show_envvar=True, help="What is logged."

@@ -9,14 +9,17 @@ The file has the same names, in tables::
     connections = 2048
     quote_s = 12.0
 
-Only ``log_level``, ``log_format`` and ``[limits]`` are read from it: they are what SIGHUP can change. Everything
-else decides what the daemon *is* (its socket, its platform) and comes by flag or environment.
+    [serve]
+    platform = "simulated"
+
+``log_level``, ``log_format`` and ``[limits]`` are what SIGHUP can change. ``[serve]`` holds defaults for the options of
+`quotehelper serve`, which decide what the daemon *is* (its socket, its platform): only the command line reads it.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quotehelper.aesm.transport import SOCKET_PATH
 from quotehelper.errors import ConfigError
@@ -25,7 +28,7 @@ from quotehelper.platforms.dcap.files import DcapFiles
 from quotehelper.platforms.registry import PlatformSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _CONFIG_HINT = "See docs/operations.md for the settings and their ranges"
 
@@ -155,17 +158,35 @@ class Settings(NamedTuple):
 
     def reloadable(self) -> Reloadable:
         """The log settings and limits as the file says now. Raises ConfigError, naming file and setting."""
-        table = {} if self.config_file is None else _read(self.config_file)
-        where = self.config_file or ""
-        limits = _limits(where, table.pop("limits", {}))
-        level = _choice(where, "log_level", table.pop("log_level", "info"), _LEVELS)
-        log_format = _choice(where, "log_format", table.pop("log_format", "text"), _FORMATS)
-        if table:
-            raise ConfigError(f"{where}: unknown setting {min(table)!r}", _CONFIG_HINT)
-        return Reloadable(LogSettings(self.log_level or level, self.log_format or log_format), limits)
+        table: dict[str, Any] = {} if self.config_file is None else _read(self.config_file)
+        for fault in find_faults(table):
+            raise ConfigError(f"{self.config_file}: {fault.problem}", _CONFIG_HINT)
+        level = self.log_level or _LEVELS[table.get("log_level", "info")]
+        log_format = self.log_format or _FORMATS[table.get("log_format", "text")]
+        return Reloadable(LogSettings(level, log_format), Limits(**table.get("limits", {})))
 
 
-_T = TypeVar("_T")
+class Fault(NamedTuple):
+    """What is wrong with the setting at ``path``: names of tables and the key."""
+
+    path: tuple[str, ...]
+    problem: str
+
+
+def find_faults(table: Mapping[str, object]) -> Iterator[Fault]:
+    """Everything that is wrong with ``table``, the file's content, but for what is in ``[serve]``."""
+    for name, choices in (("log_level", _LEVELS), ("log_format", _FORMATS)):
+        value = table.get(name, next(iter(choices)))
+        if not isinstance(value, str) or value not in choices:
+            yield Fault((name,), f"{name} is {value!r}, known are {', '.join(choices)}")
+    for name in ("limits", "serve"):
+        if not isinstance(table.get(name, {}), dict):
+            yield Fault((name,), f"{name} is not a table")
+    limits = table.get("limits")
+    for name, value in limits.items() if isinstance(limits, dict) else ():
+        yield from _find_fault_in_limit(name, value)
+    for name in sorted(table.keys() - {"log_level", "log_format", "limits", "serve"}):
+        yield Fault((name,), f"unknown setting {name!r}")
 
 
 def encode_settings(settings: Settings) -> str:
@@ -190,28 +211,20 @@ _LEVELS = {level.name.lower(): level for level in Level}
 _FORMATS = {layout.value: layout for layout in LogFormat}
 
 
-def _choice(where: str, name: str, value: object, choices: Mapping[str, _T]) -> _T:
-    if not isinstance(value, str) or value not in choices:
-        raise ConfigError(f"{where}: {name} is {value!r}, known are {', '.join(choices)}", _CONFIG_HINT)
-    return choices[value]
+def _find_fault_in_limit(name: str, value: object) -> Iterator[Fault]:
+    path = ("limits", name)
+    if name not in _RANGES:
+        yield Fault(path, f"unknown setting limits.{name}")
+        return
+    low, high = _RANGES[name]
+    whole = isinstance(Limits._field_defaults[name], int)
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        yield Fault(path, f"limits.{name} is {value!r}, not a {'whole ' * whole}number")
+    elif not low <= value <= high:
+        yield Fault(path, f"limits.{name} is {value}, it goes from {low} to {high}")
 
 
-def _limits(where: str, table: object) -> Limits:
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where}: limits is not a table", _CONFIG_HINT)
-    for name, value in table.items():
-        if name not in _RANGES:
-            raise ConfigError(f"{where}: unknown setting limits.{name}", _CONFIG_HINT)
-        low, high = _RANGES[name]
-        whole = isinstance(Limits._field_defaults[name], int)
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-            raise ConfigError(f"{where}: limits.{name} is {value!r}, not a {'whole ' * whole}number", _CONFIG_HINT)
-        if not low <= value <= high:
-            raise ConfigError(f"{where}: limits.{name} is {value}, it goes from {low} to {high}", _CONFIG_HINT)
-    return Limits(**table)
-
-
-def _read(path: str) -> dict[str, object]:
+def _read(path: str) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415  costs 14 ms, and most daemons run without a file
 
     try:
