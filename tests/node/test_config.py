@@ -97,6 +97,7 @@ def test_any_bytes_in_the_file_give_settings_or_a_config_error(tmp_path: Path, r
         st.none() | st.text(),
         st.booleans(),
         st.none() | st.text(),
+        self_check_interval_s=st.floats(1, 3600),
     )
 )
 def test_settings_survive_the_way_to_the_daemon(given_settings: Settings) -> None:

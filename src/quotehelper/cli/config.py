@@ -44,29 +44,32 @@ def check(*, file: Path, kind: str | None, as_json: bool) -> None:
 
 
 @command.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.option("--config", type=click.Path(exists=True, dir_okay=False), help="The settings file, as serve takes it.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 @json_option
-def show(*, options: tuple[str, ...], as_json: bool) -> None:
+def show(*, config: str | None, options: tuple[str, ...], as_json: bool) -> None:
     """Tell which settings `quotehelper serve` would run with, and where each comes from.
 
-    OPTIONS are those of serve, such as --config FILE; environment variables count as they would there.
+    OPTIONS are any of those of serve; environment variables count as they would there.
     """
-    context = _serve_context(options)
+    context = _serve_context(options if config is None else ("--config", config, *options))
     rows = [
-        (param.name or "", context.params[param.name or ""], _SOURCES[source.name])
+        (param.name or "", _plain(param.name, context.params[param.name or ""]), _SOURCES[source.name])
         for param in context.command.params
         if param.name in context.params and (source := context.get_parameter_source(param.name)) is not None
     ]
     limits = _limits(context.params["config"])
     if as_json:
-        document: dict[str, Any] = {name: {"value": _plain(value), "from": source} for name, value, source in rows}
+        document: dict[str, Any] = {name: {"value": value, "from": source} for name, value, source in rows}
         print_json(document | {"limits": {name: {"value": value, "from": source} for name, value, source in limits}})
         return
     from rich.table import Table
 
     table = Table("setting", "value", "from", box=None, pad_edge=False)
     for name, value, origin in (*rows, *((f"limits.{name}", value, source) for name, value, source in limits)):
-        table.add_row(name, printable(str(_plain(value))), origin if origin != "default" else f"[dim]{origin}[/]")
+        table.add_row(
+            name, "" if value is None else printable(str(value)), origin if origin != "default" else f"[dim]{origin}[/]"
+        )
     console().print(table)
 
 
@@ -94,7 +97,10 @@ def _limits(file: Path | None) -> list[tuple[str, float, str]]:
     return [(name, value, "default" if value == defaults[name] else "file") for name, value in limits._asdict().items()]
 
 
-def _plain(value: object) -> object:
+def _plain(name: str | None, value: object) -> object:
+    """``value`` as it would be written in the file."""
+    if name == "socket_mode":
+        return f"{value:o}"
     return str(value) if isinstance(value, Path) else value
 
 

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SIZE_LIMIT_BYTES = 1024 * 1024
+_TEXT: tuple[str, tuple[type, ...]] = "a text", (str,)
+_TOML_KINDS: dict[type, tuple[str, tuple[type, ...]]] = {
+    click.types.IntParamType: ("a whole number", (int,)),
+    click.types.FloatParamType: ("a number", (int, float)),
+    click.types.BoolParamType: ("true or false", (bool,)),
+}
+"""What options of a type are in TOML; all others are texts."""
 _HINT = "See docs/operations.md for the settings and their ranges"
 
 
@@ -60,11 +67,15 @@ def _find_serve_faults(serve: dict[str, Any], ctx: click.Context) -> Iterator[tu
         if param is None:
             yield ("serve", name), f"serve has no option {name!r}"
             continue
+        wanted, fits = next((kind for of, kind in _TOML_KINDS.items() if isinstance(param.type, of)), _TEXT)
+        if type(value) not in fits:
+            yield ("serve", name), f"serve.{name} is {value!r}, not {wanted}"
+            continue
         try:
             param.type_cast_value(ctx, value)
         except click.BadParameter as error:
             yield ("serve", name), f"serve.{name}: {error.message}"
-        except (TypeError, ValueError):
+        except ValueError:  # a path with a NUL
             yield ("serve", name), f"serve.{name} is {value!r}, which it can't be"
 
 
