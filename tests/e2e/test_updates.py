@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from harness import DEADLINE_S, Daemon
+from harness import DEADLINE_S, Daemon, run_cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,8 +53,8 @@ def build(source: Path, place: Path) -> Wheel:
     return Wheel(site)
 
 
-def run_python(*arguments: str | Path) -> None:
-    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, timeout=300)
+def run_python(*arguments: str | Path, environment: dict[str, str] | None = None) -> None:
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, timeout=300, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +149,23 @@ def cluster(state: Path, tmp_path: Path) -> Iterator[Cluster]:
     made.end()
 
 
+def await_children(daemon: Daemon, count: int, module: str = "quotehelper.cli.daemon") -> list[int]:
+    end = time.monotonic() + DEADLINE_S
+    while len(children := daemon.children(module)) < count:
+        assert time.monotonic() < end, daemon.lines
+    return children
+
+
 @pytest.mark.timeout(1200)
 def test_no_request_fails_in_updates_between_two_versions_and_back(
-    cluster: Cluster, present: Wheel, earlier: Wheel
+    cluster: Cluster, present: Wheel, earlier: Wheel, tmp_path: Path
 ) -> None:
-    """Another quoting enclave comes in where both sides know to pause: between two instances of this version."""
+    """Another quoting enclave comes in where both sides know to pause: between two instances of this version.
+
+    The platform is the earlier version's: what this version writes anew, the earlier one could not read.
+    """
+    cluster.state = tmp_path / "platform"
+    run_python("-m", "quotehelper", "simulate", "init", "--state", cluster.state, environment=earlier.environment)
     cluster.start(present)
     cluster.add_clients()
     steps = [(earlier, "11"), (present, "11"), (present, "12"), (earlier, "12"), (present, "12"), (present, "11")]
@@ -170,10 +182,7 @@ def test_killing_serving_processes_costs_only_what_they_were_doing(cluster: Clus
     daemon = cluster.start(present, "--processes", "2")
     cluster.add_clients()
     for number in range(UPDATES):
-        end = time.monotonic() + DEADLINE_S
-        while len(children := daemon.children()) < 2:
-            assert time.monotonic() < end, daemon.lines
-        os.kill(children[0], signal.SIGKILL)
+        os.kill(await_children(daemon, 2)[0], signal.SIGKILL)
         daemon.wait_for("ERROR serving process ended", times=number + 1)
     seen = cluster.stop_clients()
     failures = sum(count for each in seen for count in each["failures"].values())
@@ -192,3 +201,21 @@ def test_killing_supervisors_costs_no_client_of_the_directory_anything(cluster: 
     seen = client.stop()
     assert seen["requests"] > UPDATES
     assert seen["failures"] == {}
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("killed", ["quotehelper.node.worker_process", "quotehelper.node.control"])
+def test_killing_companions_costs_nobody_anything(
+    cluster: Cluster, present: Wheel, tmp_path: Path, killed: str
+) -> None:
+    """Quotes that a platform worker was making are asked for once more; the control process is on no client's way."""
+    socket, state, metrics = str(cluster.socket), str(cluster.state), str(tmp_path / "metrics.socket")
+    daemon = cluster.start(present, "--platform-process", "worker", "--metrics", metrics)
+    cluster.add_clients()
+    for number in range(UPDATES):
+        os.kill(await_children(daemon, 1, killed)[0], signal.SIGKILL)
+        daemon.wait_for("ERROR companion ended", times=number + 1)
+        run_cli("quote", "--socket", socket, "--state", state, "--report-data", "00", "--out", str(tmp_path / "quote"))
+    seen = cluster.stop_clients()
+    assert all(each["requests"] > UPDATES for each in seen), seen
+    assert [each["failures"] for each in seen] == [{}] * 4, seen
