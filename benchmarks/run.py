@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import admission, fairness, footprint, handover, rig, throughput, verification
+from benchmarks import admission, fairness, footprint, handover, pccs, rig, throughput, verification
 from benchmarks.document import markdown_table, replace_section
 from benchmarks.figures import SCALES, Figure, Plan
 from benchmarks.rig import BUILD, BenchError, Daemon, build
@@ -42,6 +42,7 @@ GROUPS: dict[str, Callable[[Plan], Iterator[Figure]]] = {
     "start": footprint.start,
     "handover": handover.updates,
     "admission": admission.reviews,
+    "pccs": pccs.collateral_service,
     "peers": throughput.against_peers,
     "verification": verification.verification,
 }

@@ -48,8 +48,8 @@ def import_collateral(store: Store, raw: bytes, trust: Trust, now: dt.datetime) 
 
     proven = prove(body, trust, kept_root_crl)
     store.put_all(proven.documents, now)
+    store.put_platforms(proven.platforms)
     for registration, found in proven.platforms:
-        store.put_platform(registration, found)
         store.dequeue(registration.id, REGISTERED)
         if registration.raw is not None:
             _decide(store, registration, found)

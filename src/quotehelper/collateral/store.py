@@ -180,27 +180,17 @@ class Store:
         return PckSet(kept, tuple(row.tcbm for row in rows if row.pem is None))
 
     def put_platform(self, registration: Registration, pck_set: PckSet) -> None:
-        """Keep the platform with its certificates, which are proven, in place of those before; choose anew for all.
+        """Keep one platform (see `put_platforms`)."""
+        self.put_platforms([(registration, pck_set)])
 
-        A platform without certificates is not kept: ``pck_set`` must have one.
+    def put_platforms(self, new: Iterable[tuple[Registration, PckSet]]) -> None:
+        """Keep platforms with their certificates, which are proven, in place of those before; choose anew for all.
+
+        A platform without certificates is not kept: each set must have one.
         """
-        name = registration.id
-        first = pck_set.certificates[0]
-        values = {
-            "enc_ppid": registration.enc_ppid,
-            "manifest": registration.manifest,
-            "fmspc": first.fmspc,
-            "ca": first.ca,
-        }
-        rows: list[dict[str, Any]] = [
-            {**name._asdict(), "tcbm": c.tcb.tcbm, "pem": c.pem, "ppid": c.ppid} for c in pck_set.certificates
-        ]
-        rows += [{**name._asdict(), "tcbm": tcbm, "pem": None, "ppid": None} for tcbm in pck_set.not_available]
         with self._database.write() as connection:
-            _put_row(connection, platforms, name._asdict(), values)
-            for table in (certificates, decisions):
-                connection.execute(table.delete().where(*_is(table, name)))
-            connection.execute(certificates.insert(), rows)
+            for registration, pck_set in new:
+                _put_platform(connection, registration, pck_set)
 
     def pck_answer(self, name: PlatformId, raw: RawTcb) -> PckAnswer | None:
         """The certificate that was chosen for the platform at ``raw``, if one was."""
@@ -219,8 +209,13 @@ class Store:
 
     def put_decision(self, name: PlatformId, raw: RawTcb, tcbm: str) -> None:
         """Keep that the certificate for ``tcbm`` was chosen for the platform at ``raw``."""
+        self.put_decisions([(name, raw, tcbm)])
+
+    def put_decisions(self, made: Iterable[tuple[PlatformId, RawTcb, str]]) -> None:
+        """Keep several decisions."""
         with self._database.write() as connection:
-            _put_row(connection, decisions, {**name._asdict(), **raw._asdict()}, {"tcbm": tcbm})
+            for name, raw, tcbm in made:
+                _put_row(connection, decisions, {**name._asdict(), **raw._asdict()}, {"tcbm": tcbm})
 
     # registrations
 
@@ -271,6 +266,24 @@ class Store:
 def _get(connection: Connection, key: Key) -> Document | None:
     row = connection.execute(documents.select().where(*_where(documents, _key(key)))).first()
     return None if row is None else _document(row)
+
+
+def _put_platform(connection: Connection, registration: Registration, pck_set: PckSet) -> None:
+    name, first = registration.id, pck_set.certificates[0]
+    values = {
+        "enc_ppid": registration.enc_ppid,
+        "manifest": registration.manifest,
+        "fmspc": first.fmspc,
+        "ca": first.ca,
+    }
+    rows: list[dict[str, Any]] = [
+        {**name._asdict(), "tcbm": c.tcb.tcbm, "pem": c.pem, "ppid": c.ppid} for c in pck_set.certificates
+    ]
+    rows += [{**name._asdict(), "tcbm": tcbm, "pem": None, "ppid": None} for tcbm in pck_set.not_available]
+    _put_row(connection, platforms, name._asdict(), values)
+    for table in (certificates, decisions):
+        connection.execute(table.delete().where(*_is(table, name)))
+    connection.execute(certificates.insert(), rows)
 
 
 def _put_row(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ these tables, so they can't disagree.
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -93,13 +94,15 @@ def _choice(name: str, meaning: str, *choices: str, required: bool = False) -> P
     return Parameter(name, meaning, check, f"^({'|'.join(choices)})$", required=required)
 
 
-def _text(name: str, meaning: str, limit: int) -> Parameter:
+def _text(name: str, meaning: str, pattern: str, expected: str, *, required: bool = False) -> Parameter:
+    whole = re.compile(pattern, re.ASCII)
+
     def check(field: str, text: str) -> str:
-        if len(text) > limit or not text.isprintable():
-            raise DecodeError(_REQUEST, field, f"at most {limit} printable characters expected")
+        if not whole.fullmatch(text):
+            raise DecodeError(_REQUEST, field, f"{expected} expected")
         return text
 
-    return Parameter(name, meaning, check, f"^[ -~]{{1,{limit}}}$", required=False)
+    return Parameter(name, meaning, check, f"^({pattern})$", required=required)
 
 
 _QE_ID = Parameter(
@@ -117,11 +120,17 @@ _UPDATE = _choice("update", "Whether recoveries show from the day of disclosure.
 _UPDATES = _choice("update", "Which documents are completed.", STANDARD, EARLY, "all")
 _CA = _choice("ca", "The certification authority.", *CAS, required=True)
 _ENCODING = _choice("encoding", "DER as it is, or hexadecimal of it (the default).", "der", "pem")
-_URI = _text("uri", "A CRL distribution point.", URI_LIMIT)
+_URI = _text("uri", "A CRL distribution point.", rf"[!-~]{{1,{URI_LIMIT}}}", "a URI", required=True)
 _TYPE = _choice("type", "What to refresh: documents, or certificates.", "certs")
 _PLATFORMS_OF = _choice("platform", "Which kind of machines.", "all", "client", "E3", "E5")
-_SOURCE = _text("source", 'A queue ("reg", "reg_na"), or "[FMSPC,…]" of kept platforms.', 4096)
-_FMSPCS = _text("fmspc", "Platform families, divided by commas; all of them without it.", 4096)
+_LIST = r"[0-9A-Fa-f]{12}(,[0-9A-Fa-f]{12}){0,255}"
+_SOURCE = _text(
+    "source",
+    'A queue ("reg", "reg_na"), or "[FMSPC,…]" of kept platforms ("[]": all).',
+    rf"reg|reg_na|\[({_LIST})?\]",
+    "reg, reg_na or [FMSPC,…]",
+)
+_FMSPCS = _text("fmspc", "Platform families, divided by commas; all of them without it.", _LIST, "FMSPCs")
 
 _V4 = ("/sgx/certification/v4",)
 _TDX = ("/tdx/certification/v4",)
@@ -140,7 +149,7 @@ ENDPOINTS = (
         "/pckcert",
         "pck_certificate_by_manifest",
         "The PCK certificate for a platform that is known by its manifest.",
-        body="PlatformManifest",
+        body="PlatformManifestAtTcb",
         answers=(200, 400, 404, 413, 461, 462, 502),
     ),
     Endpoint(

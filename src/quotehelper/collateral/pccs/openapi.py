@@ -58,8 +58,13 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "in": "query",
         "required": parameter.required,
         "description": parameter.meaning,
-        "schema": {"type": "string", "pattern": parameter.pattern},
+        "schema": {"type": "string", "pattern": _pattern(parameter)},
     }
+
+
+def _pattern(parameter: Parameter) -> str:
+    """Of an optional parameter an empty value counts as none."""
+    return parameter.pattern if parameter.required else f"^({parameter.pattern.removeprefix('^').removesuffix('$')})?$"
 
 
 def _meaning(status: int) -> str:
@@ -70,7 +75,9 @@ def _hex(*digits: int) -> dict[str, Any]:
     return {"type": "string", "pattern": "^(" + "|".join(f"[0-9A-Fa-f]{{{count}}}" for count in digits) + ")$"}
 
 
+_NULLABLE = {"nullable": True}
 _MANIFEST = {"type": "string", "nullable": True, "pattern": "^([0-9A-Fa-f]{2}){0,131072}$"}
+_GIVEN_MANIFEST = {"type": "string", "pattern": "^([0-9A-Fa-f]{2}){1,131072}$"}
 _SCHEMAS: dict[str, Any] = {
     "Platform": {
         "type": "object",
@@ -78,17 +85,22 @@ _SCHEMAS: dict[str, Any] = {
         "properties": {
             "qe_id": {"type": "string", "pattern": f"^[!-~]{{1,{QE_ID_LIMIT}}}$"},
             "pce_id": _hex(4),
-            "cpu_svn": _hex(0, 32),
-            "pce_svn": _hex(0, 4),
-            "enc_ppid": _hex(0, ENC_PPID_DIGITS),
+            "cpu_svn": _hex(0, 32) | _NULLABLE,
+            "pce_svn": _hex(0, 4) | _NULLABLE,
+            "enc_ppid": _hex(0, ENC_PPID_DIGITS) | _NULLABLE,
             "platform_manifest": _MANIFEST,
         },
     },
     "PlatformManifest": {
         "type": "object",
         "required": ["platformManifest", "pceid"],
+        "properties": {"platformManifest": _GIVEN_MANIFEST, "pceid": _hex(4), "cpusvn": _hex(0, 32)},
+    },
+    "PlatformManifestAtTcb": {
+        "type": "object",
+        "required": ["platformManifest", "pceid", "cpusvn", "pcesvn"],
         "properties": {
-            "platformManifest": {"type": "string", "pattern": "^([0-9A-Fa-f]{2}){1,131072}$"},
+            "platformManifest": _GIVEN_MANIFEST,
             "pceid": _hex(4),
             "cpusvn": _hex(32),
             "pcesvn": _hex(4),
