@@ -219,6 +219,8 @@ def settings(  # noqa: PLR0913  what a test may want to choose
     refresh_s: float = 0,
     tls: TlsFiles | None = None,
     crl_prefixes: tuple[str, ...] = INTEL_CRL_PREFIXES,
+    connections: int = 1000,
+    silent_s: float = DEADLINE_S,
 ) -> Settings:
     """Settings for a service on a port of its own."""
     return Settings(
@@ -232,6 +234,8 @@ def settings(  # noqa: PLR0913  what a test may want to choose
         crl_prefixes=crl_prefixes,
         limits=limits,
         refresh_s=refresh_s,
+        connections=connections,
+        silent_s=silent_s,
     )
 
 

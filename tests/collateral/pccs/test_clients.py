@@ -231,7 +231,7 @@ def test_every_answer_has_an_id_of_its_own_and_errors_are_plain_sentences(offlin
 
 def test_a_method_that_a_path_does_not_have_is_answered_405(offline: Pccs) -> None:
     answer = offline.ask("DELETE", V4 + "tcb")
-    assert (answer.status, set(answer.headers["Allow"].split(","))) == (405, {"GET", "HEAD"})
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET")
 
 
 def test_what_a_client_has_already_is_not_sent_again(offline: Pccs) -> None:

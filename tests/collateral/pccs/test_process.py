@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import signal
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from harness import run_cli
+from harness import DEADLINE_S, run_cli
 from pccs_process import V4, Pccs, Thread, settings
 from quotehelper.collateral.pccs.tls import TlsFiles
 
@@ -132,3 +133,28 @@ def test_importing_what_is_not_genuine_ends_with_1(exported: Path, tmp_path: Pat
     ended = run_cli("pccs", "import", str(exported / "pccs.json"), "--db", str(tmp_path / "s.db"), check=False)
     assert ended.returncode == 1
     assert "not proven" in ended.stderr
+
+
+def test_who_connects_and_says_nothing_is_let_out(live_world: World, tmp_path: Path) -> None:
+    own = settings(str(tmp_path / "store.db"), "OFFLINE", live_world.trust, silent_s=0.05)
+    with Thread(own) as service, connected(service) as silent, connected(service) as half:
+        half.sendall(b"GET /healthz HTTP/1.1\r\nHost: l")
+        assert (silent.recv(1), half.recv(1)) == (b"", b"")
+        assert service.get("/healthz").status == 200
+
+
+def test_beyond_the_limit_connections_are_closed_and_those_before_answered(live_world: World, tmp_path: Path) -> None:
+    own = settings(str(tmp_path / "store.db"), "OFFLINE", live_world.trust, connections=2)
+    with Thread(own) as service:
+        first, second = service.http(), service.http()
+        assert (first.get("/healthz").status, second.get("/healthz").status) == (200, 200)
+        with connected(service) as third:
+            assert third.recv(1) == b""
+        assert first.get("/healthz").status == 200
+        first.close()
+        second.close()
+
+
+def connected(service: Thread) -> socket.socket:
+    host, _, port = service.origin.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), DEADLINE_S)

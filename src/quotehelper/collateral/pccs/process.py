@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from quotehelper.collateral.fetching import Fetcher, FetchLimits
 from quotehelper.collateral.keeper import COLLATERAL, Keeper, Mode
 from quotehelper.collateral.opening import open_source
+from quotehelper.collateral.pccs.door import Door
 from quotehelper.collateral.pccs.metrics import Metrics
 from quotehelper.collateral.pccs.service import Service
 from quotehelper.collateral.pccs.tls import Tls
@@ -70,6 +71,10 @@ class Settings:
     """Distribution points that may be fetched: what a URI must begin with."""
     refresh_s: float = 86_400.0
     """Between two refreshes; 0: only when asked for."""
+    connections: int = 1000
+    """At a time; more are closed at once."""
+    silent_s: float = 20.0
+    """Until a new connection has sent its first request."""
     limits: FetchLimits = field(default_factory=FetchLimits)
 
 
@@ -105,17 +110,24 @@ async def running(settings: Settings, log: Log, clock: Callable[[], dt.datetime]
         if keeper.source is not None:
             stack.push_async_callback(keeper.source.close)
         tls = None if settings.tls is None else Tls(settings.tls)
-        service = Service(keeper, settings.tokens, Metrics(), log, crl_prefixes=settings.crl_prefixes)
+        door = Door(settings.connections, settings.silent_s)
+        service = Service(keeper, settings.tokens, Metrics(), log, crl_prefixes=settings.crl_prefixes, door=door)
         runner = web.AppRunner(
             service.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S, keepalive_timeout=_KEEP_ALIVE_S
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        context = None if tls is None else tls.context
-        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=context, backlog=_BACKLOG)
-        await site.start()
+        assert runner.server is not None  # noqa: S101  set by setup, says the library
+        listening = await asyncio.get_running_loop().create_server(
+            door.of(runner.server),
+            settings.host,
+            settings.port,
+            ssl=None if tls is None else tls.context,
+            backlog=_BACKLOG,
+        )
+        stack.callback(listening.close)
         stack.push_async_callback(_start_background(settings, keeper, tls, log))
-        yield Running(_url(runner, tls), keeper, tls)
+        yield Running(_url(listening, tls), keeper, tls)
 
 
 async def refresh_once(settings: Settings, log: Log, *, certificates: bool = False) -> dict[Key, SourceError | None]:
@@ -182,7 +194,7 @@ async def _refresh(keeper: Keeper, every_s: float, log: Log) -> None:
             wait = min(every_s, _RETRY_S)
 
 
-def _url(runner: web.AppRunner, tls: Tls | None) -> str:
-    host, port = runner.addresses[0][:2]
+def _url(server: asyncio.Server, tls: Tls | None) -> str:
+    host, port = server.sockets[0].getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     return f"{'http' if tls is None else 'https'}://{host}:{port}/sgx/certification/v4/"

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from quotehelper.collateral.catalog import PckSet
     from quotehelper.collateral.keeper import Keeper, Log
+    from quotehelper.collateral.pccs.door import Door
     from quotehelper.collateral.pccs.endpoints import Endpoint
     from quotehelper.collateral.pccs.metrics import Metrics
     from quotehelper.collateral.pccs.tokens import TokenHashes
@@ -59,12 +60,14 @@ class Service:
         log: Log,
         *,
         crl_prefixes: tuple[str, ...] = (),
+        door: Door,
     ) -> None:
         self._keeper = keeper
         self._tokens = tokens
         self._figures = metrics
         self._log = log
         self._crl_prefixes = crl_prefixes
+        self._door = door
 
     def application(self) -> web.Application:
         """The whole as an application for aiohttp to run."""
@@ -88,6 +91,7 @@ class Service:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Around every request: errors become sentences, each answer gets its id and is counted."""
+        self._door.heard(request.protocol)
         start = time.perf_counter()
         request_id = secrets.token_hex(16)
         try:
