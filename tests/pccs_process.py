@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 from harness import DEADLINE_S, Program
 from quotehelper.collateral.fetching import FetchLimits
-from quotehelper.collateral.keeper import Mode
+from quotehelper.collateral.mode import Mode
 from quotehelper.collateral.pccs import process
 from quotehelper.collateral.pccs.process import Settings
 from quotehelper.collateral.pccs.tokens import TokenHashes

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from collateral_world import DAY, NOW, RECORDED, World, intel_root_crl, recorded
 from quotehelper.collateral import proof
@@ -160,3 +162,11 @@ def test_what_has_expired_or_is_not_yet_issued_is_not_current(world: World) -> N
 def test_a_ppid_does_not_show(world: World) -> None:
     certificate = proof.prove_pck_certificate(read_chain(world.chain).leaf.pem(), world.ca_chain, world.trust)
     assert certificate.ppid.hex() not in repr(certificate).lower()
+
+
+def test_a_pck_certificate_whose_components_are_not_its_cpu_svn_is_refused(world: World) -> None:
+    said = read_chain(world.chain).leaf.sgx_extension
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    chain = world.authority.issue_pck(key, replace(said, cpu_svn=bytes(16)), "processor", NOW)
+    with pytest.raises(SourceError, match="does not equal the components"):
+        proof.prove_pck_certificate(read_chain(chain).leaf.pem(), world.ca_chain, world.trust)

@@ -110,7 +110,7 @@ def serve(  # noqa: PLR0913  one argument an option
 
     SIGTERM ends it once what is in flight is answered. Tokens are given by their hash: printf %s TOKEN | sha512sum.
     """
-    from quotehelper.collateral.keeper import Mode
+    from quotehelper.collateral.mode import Mode
     from quotehelper.collateral.pccs.process import Settings
     from quotehelper.collateral.pccs.process import serve as run
     from quotehelper.collateral.pccs.tls import TlsFiles
@@ -180,7 +180,7 @@ def refresh(  # noqa: PLR0913  one argument an option
     as_json: bool,
 ) -> None:
     """Fetch anew what a store holds. What can't be had stays as it is, and is named; exit code 3 then."""
-    from quotehelper.collateral.keeper import Mode
+    from quotehelper.collateral.mode import Mode
     from quotehelper.collateral.pccs.process import Settings, refresh_once
     from quotehelper.collateral.pccs.tokens import TokenHashes
     from quotehelper.collateral.sources import INTEL_PCS

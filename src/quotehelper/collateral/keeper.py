@@ -8,15 +8,14 @@ while, so that a source that is down is not asked by every request.
 from __future__ import annotations
 
 import asyncio
-import enum
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Protocol
 
 from quotehelper.collateral import proof
 from quotehelper.collateral.catalog import ENCLAVE_OF, STANDARD, Key, Kind, PckSet, RawTcb, Registration
 from quotehelper.collateral.choosing import choose
 from quotehelper.collateral.importing import Imported, import_collateral
+from quotehelper.collateral.mode import Mode, Patience
 from quotehelper.collateral.single_flight import SingleFlight
 from quotehelper.collateral.store import NOT_AVAILABLE, REGISTERED
 from quotehelper.errors import SourceCause, SourceError
@@ -34,17 +33,6 @@ COLLATERAL, CERTIFICATES = "collateral", "certs"
 """What can be refreshed, by the names of the parameter ``type``."""
 
 
-class Mode(enum.Enum):
-    """What is done when something is missing (dcap 6.2)."""
-
-    LAZY = "LAZY"
-    """It is fetched at once."""
-    REQ = "REQ"
-    """It is fetched when a platform registers or an administrator refreshes, never for a client."""
-    OFFLINE = "OFFLINE"
-    """It is never fetched: an administrator brings it."""
-
-
 class Log(Protocol):
     """Where events go."""
 
@@ -56,18 +44,6 @@ class Log(Protocol):
 
     def error(self, event: str, **fields: object) -> None:
         """What does not work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long things may take, each with its reason."""
-
-    expired_s: float = 2.0
-    """For a newer document, while one that has expired is kept and could be given."""
-    failure_s: float = 30.0
-    """That a source's failure is remembered before it is asked for the same again."""
-    turn_s: float = 600.0
-    """For another process that is refreshing."""
 
 
 class Keeper:
@@ -92,6 +68,7 @@ class Keeper:
         self.patience = patience or Patience()
         self._log = log
         self._flights = SingleFlight(clock, self.patience.failure_s)
+        self._turn = asyncio.Lock()  # so that only one thread waits for the turn among processes
 
     async def close(self) -> None:
         """End what is running."""
@@ -297,14 +274,25 @@ class Keeper:
             return
         if self.mode is Mode.REQ:
             await asyncio.to_thread(self.store.enqueue, registration, REGISTERED, self.clock())
-        found = await asyncio.to_thread(self.store.pck_set, registration.id)
-        if not found.certificates:
-            found = await self._flights.once((registration.id, "certificates"), lambda: self.certify(registration))
+        found = await self._certified(registration)
         await self._complete(found, updates)
         if registration.raw is not None:
             await self._decide(registration.id, registration.raw)
         if self.mode is Mode.REQ:
             await asyncio.to_thread(self.store.dequeue, registration.id, REGISTERED)
+
+    async def _certified(self, registration: Registration) -> PckSet:
+        """The certificates of a platform, fetched if it is unknown or has another manifest than before."""
+        known = await asyncio.to_thread(self.store.platform, registration.id)
+        if known is not None and registration.manifest in {"", known.registration.manifest}:
+            return await asyncio.to_thread(self.store.pck_set, registration.id)
+        try:
+            return await self._flights.once((registration.id, "certificates"), lambda: self.certify(registration))
+        except SourceError as error:
+            if error.cause is SourceCause.NOT_AVAILABLE and self.mode is Mode.REQ:
+                await asyncio.to_thread(self.store.enqueue, registration, NOT_AVAILABLE, self.clock())
+                await asyncio.to_thread(self.store.dequeue, registration.id, REGISTERED)
+            raise
 
     async def _complete(self, found: PckSet, updates: Sequence[str]) -> None:
         """Fetch what the verifiers of a platform's quotes need and is not kept yet."""
@@ -348,7 +336,7 @@ class Keeper:
         self._source()
         asked_at = self.clock().timestamp()
         self._log.info("refresh asked for", what=what)
-        with ExitStack() as turn:
+        async with self._turn, AsyncExitStack() as turn:
             await asyncio.to_thread(turn.enter_context, self.store.turn(self.patience.turn_s))
             if await asyncio.to_thread(self.store.refreshed_at, what) >= asked_at:
                 self._log.info("refreshed by another", what=what)

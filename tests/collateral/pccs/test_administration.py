@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from aiohttp import web
 
 from collateral_world import DAY, World
 from pccs_process import V4, Pccs, Served, Thread, as_admin, as_user, settings
+from quotehelper.collateral.pccs.tokens import TokenHashes
+from quotehelper.collateral.proof import prove_pck_certificate
+from quotehelper.collateral.sources import escape_chain
+from quotehelper.documents.pck import read_chain
 from quotehelper.platforms.simulated import provisioning
+from upstreams import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,10 +180,9 @@ def test_a_body_that_is_none_is_answered_400(offline: Pccs, body: bytes, change:
     assert offline.ask("PUT", V4 + "platformcollateral", None, as_admin(), raw).status == 400
 
 
-def test_a_platform_of_which_no_certificate_is_available_is_answered_462(
+def test_tcbs_without_a_certificate_are_listed_as_such(
     empty: Thread, body: bytes, pckcert_parameters: dict[str, str], live_world: World
 ) -> None:
-    """Its one certificate is above the raw TCB that asks; for that TCB there is none."""
     changed = json.loads(body)
     missing = live_world.state.pck_tcb.cpu_svn.hex().upper() + "0C00"
     changed["collaterals"]["pck_certs"][0]["certs"].append({"tcb": {}, "tcbm": missing, "cert": "Not available"})
@@ -184,6 +190,72 @@ def test_a_platform_of_which_no_certificate_is_available_is_answered_462(
     listed = empty.get(V4 + "pckcerts", {n: pckcert_parameters[n] for n in ("encrypted_ppid", "pceid")}).json()
     assert [entry["cert"] for entry in listed if entry["tcbm"] == missing] == ["Not available"]
     assert empty.get(V4 + "pckcert", pckcert_parameters).status == 200
+
+
+async def without_certificates(_: web.Request) -> web.StreamResponse:
+    """A provisioning service that has no certificate for any TCB of the platform."""
+    return web.json_response([{"tcb": {}, "tcbm": "0F" * 16 + "0D00", "cert": "Not available"}])
+
+
+def test_a_platform_without_any_certificate_is_answered_462(
+    live_world: World, pckcert_parameters: dict[str, str], tmp_path: Path
+) -> None:
+    with (
+        Upstream(without_certificates) as source,
+        Thread(settings(str(tmp_path / "store.db"), "LAZY", live_world.trust, source.url)) as service,
+    ):
+        assert service.get(V4 + "pckcert", pckcert_parameters).status == 462
+
+
+def test_on_demand_a_platform_without_any_certificate_is_put_into_a_queue_of_its_own(
+    live_world: World, platform: dict[str, Any], tmp_path: Path
+) -> None:
+    with (
+        Upstream(without_certificates) as source,
+        Thread(settings(str(tmp_path / "store.db"), "REQ", live_world.trust, source.url)) as service,
+    ):
+        answer = service.ask("POST", V4 + "platforms", None, as_user(), json.dumps(platform).encode())
+        assert answer.status == 462
+        assert service.get(V4 + "platforms", {"source": "reg"}, as_admin()).json() == []
+        assert service.get(V4 + "platforms", {"source": "reg_na"}, as_admin()).json() == [platform]
+        assert service.get(V4 + "platforms", {"source": "reg_na"}, as_admin()).json() == [platform]
+
+
+def test_a_manifest_is_sent_on_and_a_new_one_certified_anew(
+    live_world: World, platform: dict[str, Any], tmp_path: Path
+) -> None:
+    asked: list[dict[str, str]] = []
+
+    async def by_manifest(request: web.Request) -> web.StreamResponse:
+        if request.method != "POST":
+            return web.Response(status=404)
+        asked.append(await request.json())
+        return web.json_response(
+            [{"tcb": {}, "tcbm": certificate.tcb.tcbm, "cert": quote(certificate.pem, safe="")}],
+            headers={"SGX-PCK-Certificate-Issuer-Chain": escape_chain(live_world.ca_chain)},
+        )
+
+    leaf = read_chain(live_world.chain).leaf.pem()
+    certificate = prove_pck_certificate(leaf, live_world.ca_chain, live_world.trust)
+    with (
+        Upstream(by_manifest) as source,
+        Thread(settings(str(tmp_path / "store.db"), "LAZY", live_world.trust, source.url)) as service,
+    ):
+        for given in ("0A" * 40, "0A" * 40, "0B" * 40):
+            raw = json.dumps({**platform, "platform_manifest": given}).encode()
+            service.ask("POST", V4 + "platforms", None, as_user(), raw)
+        body = json.dumps({"platformManifest": "0b" * 40, "pceid": "0000"}).encode()
+        (entry,) = service.ask("POST", V4 + "pckcerts", None, None, body).json()
+        assert entry["tcbm"] == certificate.tcb.tcbm
+    assert [each["platformManifest"] for each in asked] == ["0A" * 40, "0B" * 40]
+    assert {each["pceid"] for each in asked} == {"0000"}
+
+
+def test_who_has_no_token_configured_admits_nobody(live_world: World, tmp_path: Path) -> None:
+    own = replace(settings(str(tmp_path / "store.db"), "OFFLINE", live_world.trust), tokens=TokenHashes())
+    with Thread(own) as service:
+        for headers in ({}, {"admin-token": ""}, as_admin()):
+            assert service.get(V4 + "platforms", None, headers).status == 401
 
 
 def test_refreshing_is_not_possible_offline(offline: Pccs) -> None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from quotehelper.collateral.fetching import Fetcher, FetchLimits
-from quotehelper.collateral.keeper import COLLATERAL, Keeper, Mode
+from quotehelper.collateral.keeper import COLLATERAL, Keeper
+from quotehelper.collateral.mode import Mode
 from quotehelper.collateral.opening import open_source
 from quotehelper.collateral.pccs.door import Door
 from quotehelper.collateral.pccs.metrics import Metrics
