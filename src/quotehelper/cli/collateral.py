@@ -103,13 +103,13 @@ def fetch(  # noqa: PLR0913  one argument an option
 
 
 @command.command()
-@click.option("--db", "database_url", required=True, metavar="URL", show_envvar=True, help="The store of a service.")
+@click.option("--db", required=True, metavar="URL", show_envvar=True, help="The store of a service.")
 @_family_options
 @root_options
 @json_option
 def bundle(  # noqa: PLR0913  one argument an option
     *,
-    database_url: str,
+    db: str,
     quote: Path | None,
     fmspc: str | None,
     ca: str,
@@ -124,7 +124,7 @@ def bundle(  # noqa: PLR0913  one argument an option
     from quotehelper.collateral.store import Store
 
     trust = trust_of(insecure_simulated_root, insecure_root)
-    store = Store(database_url)
+    store = Store(db)
     try:
         collateral = gather_from_store(store, _family(quote, fmspc, ca), update)
     finally:

@@ -26,7 +26,6 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _db = click.option(
     "--db",
-    "database_url",
     required=True,
     metavar="URL",
     show_envvar=True,
@@ -72,7 +71,6 @@ def command() -> None:
 @click.option("--user-token-hash", default="", show_envvar=True, metavar="SHA512", help="SHA-512 of the user token.")
 @click.option(
     "--crl-prefix",
-    "crl_prefixes",
     multiple=True,
     metavar="URL",
     show_default="Intel's",
@@ -89,7 +87,7 @@ def command() -> None:
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_envvar=True, help="Of the log.")
 def serve(  # noqa: PLR0913  one argument an option
     *,
-    database_url: str,
+    db: str,
     listen: tuple[str, int],
     mode: str,
     upstream: str | None,
@@ -100,7 +98,7 @@ def serve(  # noqa: PLR0913  one argument an option
     insecure_http: bool,
     admin_token_hash: str,
     user_token_hash: str,
-    crl_prefixes: tuple[str, ...],
+    crl_prefix: tuple[str, ...],
     refresh_hours: float,
     insecure_simulated_root: Path | None,
     insecure_root: Path | None,
@@ -121,7 +119,7 @@ def serve(  # noqa: PLR0913  one argument an option
     if (tls_cert is None) != (tls_key is None) or (tls_cert is None) != insecure_http:
         raise click.UsageError("Give --tls-cert and --tls-key, or --insecure-http")
     settings = Settings(
-        database_url=database_url,
+        database_url=db,
         trust=trust_of(insecure_simulated_root, insecure_root),
         tokens=TokenHashes.checked(admin_token_hash, user_token_hash),
         mode=Mode(mode.upper()),
@@ -131,7 +129,7 @@ def serve(  # noqa: PLR0913  one argument an option
         api_key=_read_secret(api_key_file),
         upstream_tls=_tls_of(upstream_ca),
         tls=TlsFiles(tls_cert, tls_key) if tls_cert and tls_key else None,
-        crl_prefixes=crl_prefixes or INTEL_CRL_PREFIXES,
+        crl_prefixes=crl_prefix or INTEL_CRL_PREFIXES,
         refresh_s=refresh_hours * 3600,
     )
     asyncio.run(run(settings, Log(LogSettings(format=LogFormat(log_format)))))
@@ -143,7 +141,7 @@ def serve(  # noqa: PLR0913  one argument an option
 @root_options
 @json_option
 def import_(
-    *, file: Path, database_url: str, insecure_simulated_root: Path | None, insecure_root: Path | None, as_json: bool
+    *, file: Path, db: str, insecure_simulated_root: Path | None, insecure_root: Path | None, as_json: bool
 ) -> None:
     """Keep what is in FILE, the body of PUT platformcollateral, once it is proven."""
     from quotehelper.collateral.importing import import_collateral
@@ -152,7 +150,7 @@ def import_(
     trust = trust_of(insecure_simulated_root, insecure_root)
     if file.stat().st_size > BODY_LIMIT:
         raise ConfigError(f"{file} has more than {BODY_LIMIT} bytes", "Import platforms in several files")
-    with _open_store(database_url) as store:
+    with _open_store(db) as store:
         imported = import_collateral(store, file.read_bytes(), trust, dt.datetime.now(dt.UTC))
     facts = {"documents": imported.documents, "platforms": imported.platforms, "expired": list(imported.expired)}
     print_facts(
@@ -170,7 +168,7 @@ def import_(
 @json_option
 def refresh(  # noqa: PLR0913  one argument an option
     *,
-    database_url: str,
+    db: str,
     upstream: str | None,
     api_key_file: Path | None,
     upstream_ca: Path | None,
@@ -187,7 +185,7 @@ def refresh(  # noqa: PLR0913  one argument an option
     from quotehelper.node.log import Level, Log, LogSettings
 
     settings = Settings(
-        database_url=database_url,
+        database_url=db,
         trust=trust_of(insecure_simulated_root, insecure_root),
         tokens=TokenHashes(),
         mode=Mode.REQ,
@@ -212,11 +210,11 @@ def refresh(  # noqa: PLR0913  one argument an option
 @_db
 @click.option("--fmspc", "fmspcs", multiple=True, help="Only this platform family; may be repeated.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help='Where it goes; "-": standard output.')
-def export(*, database_url: str, fmspcs: tuple[str, ...], out: Path) -> None:
+def export(*, db: str, fmspcs: tuple[str, ...], out: Path) -> None:
     """Write what a store holds as the body of PUT platformcollateral: for another service, or an isolated site."""
     from quotehelper.collateral.exporting import export_collateral
 
-    with _open_store(database_url) as store:
+    with _open_store(db) as store:
         write_result(out, export_collateral(store, [fmspc.upper() for fmspc in fmspcs]))
 
 
@@ -225,9 +223,9 @@ def export(*, database_url: str, fmspcs: tuple[str, ...], out: Path) -> None:
 @click.option("--queue", type=click.Choice(["reg", "reg_na"]), help="Those that wait, instead of those that are kept.")
 @click.option("--fmspc", "fmspcs", multiple=True, help="Only this platform family; may be repeated.")
 @json_option
-def platforms(*, database_url: str, queue: str | None, fmspcs: tuple[str, ...], as_json: bool) -> None:
+def platforms(*, db: str, queue: str | None, fmspcs: tuple[str, ...], as_json: bool) -> None:
     """List the platforms in a store, by the QE ids that identify them."""
-    with _open_store(database_url) as store:
+    with _open_store(db) as store:
         if queue is not None:
             listed = [{**r.id._asdict(), "queue": queue} for r in store.queued(queue)]
         else:
@@ -247,7 +245,7 @@ def platforms(*, database_url: str, queue: str | None, fmspcs: tuple[str, ...], 
     show_envvar=True,
     help="State directory of the simulated platform that is registered.",
 )
-@click.option("--pccs", "url", required=True, metavar="URL", show_envvar=True, help="The service, up to …/v4/.")
+@click.option("--pccs", required=True, metavar="URL", show_envvar=True, help="The service, up to …/v4/.")
 @click.option("--user-token-file", type=_FILE, show_envvar=True, help="File with the user token; without: only look.")
 @click.option("--manifest", type=_FILE, help="File with the platform manifest of a machine of several packages.")
 @_upstream_ca
@@ -255,7 +253,7 @@ def platforms(*, database_url: str, queue: str | None, fmspcs: tuple[str, ...], 
 def register(
     *,
     state: Path,
-    url: str,
+    pccs: str,
     user_token_file: Path | None,
     manifest: Path | None,
     upstream_ca: Path | None,
@@ -273,7 +271,7 @@ def register(
     async def run() -> Standing:
         fetcher = Fetcher(tls=_tls_of(upstream_ca))
         try:
-            service = RegistrationService(url, fetcher, _read_secret(user_token_file))
+            service = RegistrationService(pccs, fetcher, _read_secret(user_token_file))
             if user_token_file is not None:
                 await service.register(registration)
             return await service.standing(registration)
@@ -281,7 +279,7 @@ def register(
             await fetcher.close()
 
     standing = asyncio.run(run())
-    print_facts("Platform", {"service": url, "standing": standing.value}, as_json=as_json)
+    print_facts("Platform", {"service": pccs, "standing": standing.value}, as_json=as_json)
     sys.exit(0 if standing is Standing.CERTIFIED else EXIT_UNAVAILABLE)
 
 
