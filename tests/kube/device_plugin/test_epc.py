@@ -90,7 +90,20 @@ def test_a_decimal_number_is_read(size_bytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"\n", b"-1\n", b"1 \n", b"0x10\n", b"1\n\n", b"12a", b"9" * 33, b"%d" % (SIZE_LIMIT + 1), b"\xb2"]
+    "raw",
+    [
+        b"",
+        b"\n",
+        b"-1\n",
+        b"1 \n",
+        b"0x10\n",
+        b"1\n\n",
+        b"12a",
+        b"9" * 33,
+        b"0" * 40 + b"1\n",
+        b"%d" % (SIZE_LIMIT + 1),
+        b"\xb2",
+    ],
 )
 def test_anything_else_is_refused(raw: bytes) -> None:
     with pytest.raises(DecodeError):

@@ -234,6 +234,12 @@ def test_a_server_that_is_gone_is_a_cluster_error(api: ApiServerStandIn) -> None
         asyncio.run(server.get("/api/v1/nodes/x"))
 
 
+def test_an_answer_beyond_the_limit_is_refused(api: ApiServerStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quotehelper.kube.device_plugin.api_server.ANSWER_LIMIT", 50)
+    with pytest.raises(ClusterError, match="longer than 50 bytes"):
+        asyncio.run(client(api).get(f"/api/v1/nodes/{NODE}"))
+
+
 def test_a_damaged_authority_is_the_operators_to_mend(api: ApiServerStandIn) -> None:
     (api.credentials / "ca.crt").write_text("nothing")
     with pytest.raises(ConfigError, match=r"ca\.crt"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 import threading
@@ -102,7 +103,7 @@ def test_of_many_that_claim_at_once_one_wins(tmp_path: Path) -> None:
         barrier.wait()
         try:
             claim.publish()
-        except PeerAliveError:
+        except ConfigError:
             refused.append(claim)
 
     with contextlib.ExitStack() as stack:
@@ -115,6 +116,15 @@ def test_of_many_that_claim_at_once_one_wins(tmp_path: Path) -> None:
             thread.join()
         assert [claim.ours for claim in claims].count(True) == 1
         assert len(refused) == len(claims) - 1
+
+
+def test_a_claim_waits_for_nobody(tmp_path: Path) -> None:
+    claim = PluginSocket(tmp_path, ENCLAVE)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with listening(claim.staging), pytest.raises(ConfigError, match="at this moment"):
+        claim.publish()
+    os.close(descriptor)
 
 
 def test_a_path_too_long_for_the_kernel_is_refused_at_once(tmp_path: Path) -> None:

@@ -144,10 +144,17 @@ def live_sockets(directory: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Keep other instances of ours from claiming at the same moment; the kubelet can't wipe a lock on the directory."""
+    """Keep other instances of ours from claiming at the same moment; the kubelet can't wipe a lock on the directory.
+
+    Raises ConfigError if one is at it: waiting would hold up the event loop, and the claim is tried again anyway.
+    """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            remedy = "It is tried again by itself"
+            raise ConfigError(f"another process claims a socket in {directory} at this moment", remedy) from error
         yield
     finally:
         os.close(descriptor)
