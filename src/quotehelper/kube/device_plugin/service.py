@@ -93,7 +93,7 @@ class _Service:
             )
         self._attribution = _attribution(settings, api, self._stock.value)
         self._news = News()
-        self._told: set[tuple[str, str]] = set()
+        self._problems_since: dict[tuple[str, str], float] = {}
         self._watch: DirectoryWatch | None = None
         self._kubelet = identity(settings.kubelet_directory / KUBELET_SOCKET)
 
@@ -184,11 +184,13 @@ class _Service:
         await write(inventory.reason.value, message)
 
     async def _tell_problems(self) -> None:
-        """Write an event about what has been wrong at two looks in a row."""
-        now = {(name, problem) for name, problem in self._problems().items() if problem}
-        for name, problem in sorted(now & self._told):
-            await self._events.warn("NotRegistered", f"{name}: {problem}")
-        self._told = now
+        """Write an event about what has been wrong for as long as lies between two looks."""
+        now_s = asyncio.get_running_loop().time()
+        known = self._problems_since
+        self._problems_since = {problem: known.get(problem, now_s) for problem in self._problems().items()}
+        for (name, problem), since_s in self._problems_since.items():
+            if now_s - since_s >= self._settings.rescan_s:
+                await self._events.warn("NotRegistered", f"{name}: {problem}")
 
     async def _keep_node_status(self) -> None:
         if self._node_status is not None:
