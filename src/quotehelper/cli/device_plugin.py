@@ -150,12 +150,12 @@ class _AddressOrNone(click.ParamType["tuple[str, int] | None"]):
 @click.option("--dry-run", is_flag=True, help="Print what would be advertised, and why; touch nothing.")
 @json_option
 def command(*, dry_run: bool, as_json: bool, log_level: str, log_format: str, **options: Any) -> None:  # noqa: ANN401  one argument an option
-    r"""Hand out EPC and SGX device nodes to pods (the node's device plugin).
+    """Hand out EPC and SGX device nodes to pods (the node's device plugin).
 
     Runs in the foreground, one on each node, and registers at the kubelet:
 
     \b
-      the --resource        EPC; its holders get /dev/sgx_enclave
+      the --resource           EPC; its holders get /dev/sgx_enclave
       sgx.intel.com/enclave    /dev/sgx_enclave without EPC being counted
       sgx.intel.com/provision  /dev/sgx_provision, for quoting services alone
 
@@ -167,7 +167,7 @@ def command(*, dry_run: bool, as_json: bool, log_level: str, log_format: str, **
     found, by whom, and why there is none; its exit code is 2 if the configuration can't serve this machine. The device
     plugin needs to see the host's /dev, and to write in the kubelet's directory; it opens no SGX device. SIGTERM ends
     it.
-    """
+    """  # noqa: D301  click wants the character itself
     settings = _settings(**options)
     if dry_run:
         _explain(settings, as_json=as_json)

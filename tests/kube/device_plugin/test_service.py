@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -390,6 +392,26 @@ def test_a_wrong_command_line_is_refused_with_words(options: tuple[str, ...], wo
     refused = run_cli("device-plugin", *options, check=False)
     assert refused.returncode == 2
     assert words in refused.stderr
+
+
+def test_help_teaches_what_each_resource_gives() -> None:
+    text = run_cli("device-plugin", "--help").stdout
+    assert "\n    sgx.intel.com/provision  /dev/sgx_provision, for quoting services alone\n" in text
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    """As where only the daemon's libraries are installed: importing gRPC fails."""
+    (tmp_path / "grpc.py").write_text("raise ModuleNotFoundError(\"No module named 'grpc'\", name='grpc')\n")
+    refused = subprocess.run(
+        [sys.executable, "-m", "quotehelper", "device-plugin", "--dry-run"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
+    assert refused.returncode == 2
+    assert "pip install 'quotehelper[kubernetes]'" in refused.stderr
 
 
 def test_an_address_in_use_is_told(kubelet: Kubelet) -> None:
