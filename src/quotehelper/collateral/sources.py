@@ -27,7 +27,7 @@ INTEL_CRL_PREFIXES = (
 )
 """Where Intel's certificates say that their CRLs are (dcap 5.2)."""
 
-_BASE = re.compile(r"(.*/sgx/certification)/v[34]")
+_BASE = re.compile(r"(.*/sgx/certification)/v([34])")
 _INTEL_HOSTS = ("trustedservices.intel.com",)
 _IDENTITY_PATHS = {Kind.QE_IDENTITY: "qe", Kind.QVE_IDENTITY: "qve", Kind.QAE_IDENTITY: "qae"}
 _TCB_CHAINS = ("tcb-info-issuer-chain", "sgx-tcb-info-issuer-chain")
@@ -91,6 +91,7 @@ class Source(Protocol):
 class HttpSource:
     """The service at ``url``: with or without ``/sgx/certification/v3/`` or ``…/v4/`` at its end.
 
+    What both versions of the API serve alike is asked for in the version that the URL ends with.
     ``api_key``: Intel's subscription key, sent as a header, never shown. ``crl_prefixes``: where root CRLs may be
     fetched from directly. Raises ConfigError if ``url`` is none.
     """
@@ -102,7 +103,7 @@ class HttpSource:
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
             remedy = f"Give a URL such as {INTEL_PCS}, without user name and parameters"
             raise ConfigError("The source of collateral is no URL of http or https", remedy)
-        self._base = _base(url)
+        self._base, self._version = _base(url)
         self.name = self._base
         self.is_intel = parts.hostname.endswith(_INTEL_HOSTS)
         self._crl_prefixes = (*crl_prefixes, f"{parts.scheme}://{parts.netloc}/")
@@ -135,14 +136,14 @@ class HttpSource:
 
     async def pck_crl(self, ca: str) -> Served:
         """The revocation list of a CA (see `Source`)."""
-        answer = await self._fetcher.get(f"{self._at(4)}pckcrl", {"ca": ca.lower(), "encoding": "der"})
+        answer = await self._fetcher.get(f"{self._at(self._version)}pckcrl", {"ca": ca.lower(), "encoding": "der"})
         return Served(answer.body, _chain(answer, _CRL_CHAIN))
 
     async def root_crl(self, uri: str) -> bytes:
         """The root's revocation list: from a collateral service, or where the root says, if that is allowed."""
         if not self.is_intel:
             try:
-                return (await self._fetcher.get(f"{self._at(4)}rootcacrl")).body
+                return (await self._fetcher.get(f"{self._at(self._version)}rootcacrl")).body
             except SourceError as error:
                 if error.cause is SourceCause.UNREACHABLE:
                     raise
@@ -165,7 +166,7 @@ class HttpSource:
 
     async def fmspcs(self, platform: str) -> bytes:
         """The list of platform families (see `Source`)."""
-        url = f"{self._at(4)}fmspcs"
+        url = f"{self._at(self._version)}fmspcs"
         body = (await self._fetcher.get(url, {"platform": platform})).body
         try:
             is_list = isinstance(json.loads(body), list)
@@ -176,7 +177,7 @@ class HttpSource:
         return body
 
     async def _pck_list(self, registration: Registration) -> ServedPck:
-        url = f"{self._at(4)}pckcerts"
+        url = f"{self._at(self._version)}pckcerts"
         if registration.manifest:
             asked = {"platformManifest": registration.manifest, "pceid": registration.id.pce_id}
             answer = await self._fetcher.post(url, json.dumps(asked).encode(), "application/json", self._headers)
@@ -190,7 +191,7 @@ class HttpSource:
 
     async def _pck_certificate(self, registration: Registration) -> ServedPck:
         asked = _pck_parameters(registration)
-        answer = await self._fetcher.get(f"{self._at(4)}pckcert", asked, self._headers)
+        answer = await self._fetcher.get(f"{self._at(self._version)}pckcert", asked, self._headers)
         return ServedPck(((answer.headers.get(_TCBM, "").upper(), answer.body),), _chain(answer, _PCK_CHAIN))
 
     def _at(self, version: int) -> str:
@@ -228,7 +229,8 @@ def _early(update: str) -> Mapping[str, str]:
     return {"update": update} if update == EARLY else {}
 
 
-def _base(url: str) -> str:
+def _base(url: str) -> tuple[str, int]:
+    """``url`` up to the API's version, and that version: 4 if it does not say, as an old service has only 3."""
     stripped = url.rstrip("/")
     found = _BASE.fullmatch(stripped)
-    return found[1] if found else f"{stripped}/sgx/certification"
+    return (found[1], int(found[2])) if found else (f"{stripped}/sgx/certification", 4)

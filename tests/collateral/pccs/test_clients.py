@@ -7,7 +7,7 @@ import datetime as dt
 import gzip
 import json
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import dcap_qvl
 import pytest
@@ -141,6 +141,7 @@ def test_a_3_1_client_gets_revocation_lists_as_der(offline: Pccs, exported: Path
     uri = read_chain(chain).certificates[1].crl_distribution_point
     assert uri is not None
     roots = offline.get(V4 + "crl", {"uri": uri})
+    assert offline.get(urlsplit(uri).path).body == roots.body
     assert roots.body == (exported / "case" / "root_ca_crl.der").read_bytes()
     pck = offline.get(V4 + "pckcrl", {"ca": "processor", "encoding": "der"})
     assert pck.body == pck_crl

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import dcap_qvl
 import pytest
+from aiohttp import web
 
 from pccs_process import TDX, V3, V4, Pccs, Served, Thread, settings
 from quotehelper.documents.signed_json import split_signed
 from quotehelper.documents.tcb_info import parse_tcb_info
+from upstreams import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,3 +125,20 @@ def test_dcap_qvl_verifies_with_what_was_fetched_for_it(lazy: Thread, quote_of_o
     now = int(dt.datetime.now(dt.UTC).timestamp()) + 1
     verified = dcap_qvl.verify_with_root_ca(quote_of_ours, asyncio.run(fetch()), trusted, now)
     assert str(verified.status) == "UpToDate"
+
+
+def test_a_source_of_api_version_3_is_asked_in_that_version(
+    live_world: World, tmp_path: Path, pckcert_parameters: dict[str, str]
+) -> None:
+    async def old(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=404)
+
+    with (
+        Upstream(old) as source,
+        Thread(settings(str(tmp_path / "s.db"), "LAZY", live_world.trust, source.url.replace("v4", "v3"))) as service,
+    ):
+        service.get(V3 + "tcb", {"fmspc": "515545000000"})
+        service.get(V4 + "pckcrl", {"ca": "processor"})
+        service.get(V4 + "pckcert", pckcert_parameters)
+        asked = [path.split("?")[0] for path in source.asked]
+    assert asked == [V3 + "tcb", V3 + "pckcrl", V3 + "pckcerts", V3 + "pckcert"]

@@ -260,6 +260,13 @@ ENDPOINTS = (
     ),
     Endpoint(
         "GET",
+        "/rootcacrl.der",
+        "root_crl_as_der",
+        "The same as DER: where certificates of a simulated authority say that it is.",
+        answers=(200, 304, 404, 502),
+    ),
+    Endpoint(
+        "GET",
         "/crl",
         "crl",
         "The revocation list that a certificate names by URI: DER.",

@@ -198,6 +198,9 @@ class Service:
     async def _root_crl(self, request: web.Request, _: dict[str, str]) -> web.StreamResponse:
         return answers.document(await self._keeper.root_crl(), _version(request), request)
 
+    async def _root_crl_as_der(self, request: web.Request, _: dict[str, str]) -> web.StreamResponse:
+        return answers.document(await self._keeper.root_crl(), _version(request), request, der=True)
+
     async def _crl(self, request: web.Request, asked: dict[str, str]) -> web.StreamResponse:
         """A CRL by its distribution point: only what is kept, or what an allowed prefix names, is ever looked at."""
         uri = asked["uri"]
