@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from quotehelper.collateral.catalog import Platform
+    from quotehelper.collateral.proof import Trust
     from quotehelper.collateral.store import Store
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -135,6 +136,22 @@ def serve(  # noqa: PLR0913  one argument an option
     asyncio.run(run(settings, Log(LogSettings(format=LogFormat(log_format)))))
 
 
+def _trust_of_file(raw: bytes) -> Trust:
+    """The root of what ``raw`` brings: Intel's, or else whichever it is, with a word about it. Raises DecodeError."""
+    from quotehelper.collateral.platform_collateral import find_roots, parse_platform_collateral
+    from quotehelper.collateral.proof import Trust
+    from quotehelper.documents.pck import read_chain
+    from quotehelper.verification.roots import Roots
+
+    intel, pem = Roots.intel(), find_roots(parse_platform_collateral(raw))
+    roots = read_chain(pem).certificates if pem else ()
+    strange = sorted({root.subject for root in roots if not intel.trust(root)})
+    if not strange:
+        return Trust(intel)
+    talk(plain(f"The file's root is not Intel's but {', '.join(map(repr, strange))}: taken on your word."))
+    return Trust(Roots.insecure(pem))
+
+
 @command.command("import")
 @click.argument("file", type=_FILE)
 @_db
@@ -143,15 +160,22 @@ def serve(  # noqa: PLR0913  one argument an option
 def import_(
     *, file: Path, db: str, insecure_simulated_root: Path | None, insecure_root: Path | None, as_json: bool
 ) -> None:
-    """Keep what is in FILE, the body of PUT platformcollateral, once it is proven."""
+    """Keep what is in FILE, the body of PUT platformcollateral, once it is proven.
+
+    Without a root option everything is proven up to the root that FILE itself brings, and a word is said if that is
+    not Intel's: who imports vouches for the file, and nobody else has to believe the service: verifiers have roots of
+    their own.
+    """
     from quotehelper.collateral.importing import import_collateral
     from quotehelper.collateral.platform_collateral import BODY_LIMIT
 
-    trust = trust_of(insecure_simulated_root, insecure_root)
     if file.stat().st_size > BODY_LIMIT:
         raise ConfigError(f"{file} has more than {BODY_LIMIT} bytes", "Import platforms in several files")
+    raw = file.read_bytes()
+    named = insecure_simulated_root or insecure_root
+    trust = _trust_of_file(raw) if named is None else trust_of(insecure_simulated_root, insecure_root)
     with _open_store(db) as store:
-        imported = import_collateral(store, file.read_bytes(), trust, dt.datetime.now(dt.UTC))
+        imported = import_collateral(store, raw, trust, dt.datetime.now(dt.UTC))
     facts = {"documents": imported.documents, "platforms": imported.platforms, "expired": list(imported.expired)}
     print_facts(
         "Imported", facts if as_json else facts | {"expired": ", ".join(imported.expired) or "none"}, as_json=as_json

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from quotehelper.collateral.catalog import CAS, EARLY, STANDARD, Kind, PlatformId, RawTcb, Registration
+from quotehelper.documents.pck import read_chain
 from quotehelper.documents.signed_json import write_object
 from quotehelper.errors import DecodeError
 
@@ -81,6 +82,19 @@ class PlatformCollateral:
     tcb_info_chain: bytes
     identity_chain: bytes
     root_crl: bytes
+
+
+def find_roots(body: PlatformCollateral) -> bytes:
+    """The root certificates that the chains in ``body`` end in, as PEM, each once; nothing is proven of them."""
+    chains = (*body.pck_chains.values(), body.tcb_info_chain, body.identity_chain)
+    found: dict[bytes, None] = {}
+    for chain in filter(None, chains):
+        try:
+            root = read_chain(chain).root
+            found[root.pem()] = None
+        except DecodeError:
+            continue  # whatever needs this chain will be refused for it
+    return b"".join(found)
 
 
 def parse_registration(raw: bytes) -> Registration:
