@@ -10,6 +10,7 @@ from quotehelper.node.counters import BUCKETS, Counters, DaemonState, ServingCou
 from quotehelper.node.telemetry import METRICS
 
 OWN = {
+    telemetry.EPC_MAPPED_BYTES,
     telemetry.READY,
     telemetry.SELF_CHECKS,
     telemetry.SELF_CHECK_SECONDS,

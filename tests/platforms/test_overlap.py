@@ -27,9 +27,11 @@ class Parts(NamedTuple):
     present: Platform
     for_former: Report
     for_present: Report
+    told: list[bool]
+    """For each report made for a former enclave: whether it was quoted."""
 
     def overlapping(self, *former: Former) -> OverlappingPlatform:
-        return OverlappingPlatform(self.present, former, lambda: NOW)
+        return OverlappingPlatform(self.present, former, lambda: NOW, self.told.append)
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def parts(state: Path) -> Parts:
     former, present = (load(state, enclave_version(isv_svn)) for isv_svn in (11, 12))
     enclave = load_cpu(state).load(EnclaveIdentity(bytes(32), bytes(32), Attributes.build(flags=5, xfrm=3)))
     reports = [enclave.report(each.target(QE3_KEY_ID).target_info, bytes(64)) for each in (former, present)]
-    return Parts(former, present, *reports)
+    return Parts(former, present, reports[0], reports[1], [])
 
 
 def cause(platform: Platform, report: Report) -> PlatformCause:
@@ -57,6 +59,7 @@ def test_each_report_is_quoted_by_the_enclave_it_was_made_for(parts: Parts) -> N
         for report in (parts.for_former, parts.for_present)
     ]
     assert versions == [11, 12]
+    assert parts.told == [True]
 
 
 def test_everything_else_is_the_present_ones(parts: Parts) -> None:
@@ -70,16 +73,19 @@ def test_everything_else_is_the_present_ones(parts: Parts) -> None:
 def test_the_overlap_ends_at_its_moment(parts: Parts) -> None:
     platform = parts.overlapping(Former(parts.former, NOW))
     assert cause(platform, parts.for_former) is PlatformCause.KEY_NOT_INITIALIZED
+    assert parts.told == [False]
 
 
 def test_a_forged_report_stays_one(parts: Parts) -> None:
     platform = parts.overlapping(Former(parts.former, NOW + 1))
     assert cause(platform, forged(parts.for_former)) is PlatformCause.INVALID_REPORT
+    assert parts.told == []
 
 
 def test_where_the_former_enclave_can_not_be_asked_the_client_is_told_to_begin_anew(parts: Parts) -> None:
     platform = parts.overlapping(Former(None, NOW + 1))
     assert cause(platform, parts.for_former) is PlatformCause.KEY_NOT_INITIALIZED
+    assert parts.told == [False]
 
 
 def test_what_was_made_for_another_processor_is_invalid(parts: Parts) -> None:

@@ -22,7 +22,7 @@ from quotehelper.node.leash import Leash, Word, make_leash
 
 if TYPE_CHECKING:
     from quotehelper.node.config import Settings
-    from quotehelper.node.counters import Counters, ServingCounts
+    from quotehelper.node.counters import Counters, Row, ServingCounts
     from quotehelper.node.events import Events
     from quotehelper.node.log import Log
 
@@ -47,10 +47,14 @@ class Channel(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What a serving process is given: its row of the counters, and its end of the channel if it has a worker."""
+    """What a serving process is given: its row of the counters, and its end of the channel if it has a worker.
+
+    ``platform_row`` is the worker's; without one it is the serving process that has the platform, and counts there.
+    """
 
     counts: ServingCounts
     channel: socket.socket | None
+    platform_row: Row
 
 
 class Post:
@@ -93,7 +97,8 @@ class Companions:
 
     def place(self, slot: int) -> Place:
         """What the serving process in ``slot`` is given."""
-        return Place(self._counters.serving[slot], self._channels[slot].serving if self._channels else None)
+        channel = self._channels[slot].serving if self._channels else None
+        return Place(self._counters.serving[slot], channel, self._counters.workers[slot])
 
     def mourn(self, slot: int) -> None:
         """Count that the serving process in ``slot`` has died."""
@@ -238,6 +243,8 @@ class Companions:
             post.leash.close()
             post.leash = None
         pid, post.pid = post.pid, 0
+        if post in self._workers:
+            self._counters.forget_worker(self._workers.index(post))
         if not post.wanted:
             self._events.cancel(("companion", post.title))
             return

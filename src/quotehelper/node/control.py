@@ -21,7 +21,8 @@ from aiohttp import web
 from quotehelper.errors import ConfigError, QuoteHelperError
 from quotehelper.node import exposition, telemetry
 from quotehelper.node.config import decode_settings
-from quotehelper.node.counters import Counters, DaemonState, Supervision
+from quotehelper.node.counters import Counters, DaemonState, Supervision, WorkerCount
+from quotehelper.node.epc import epc_mapped_by
 from quotehelper.node.health import Finding, Readiness, is_alive
 from quotehelper.node.leash import Leash, Word
 from quotehelper.node.log import Log
@@ -91,6 +92,11 @@ class Control:
         own = {
             telemetry.READY: [sample({}, float(self._is_ready().ok))],
             telemetry.SELF_CHECKS: [sample({"outcome": outcome}, count) for outcome, count in self._checks.items()],
+            telemetry.EPC_MAPPED_BYTES: [
+                sample({"slot": str(slot)}, mapped)
+                for slot, row in enumerate(self._counters.workers)
+                if (mapped := epc_mapped_by(row[WorkerCount.PID])) is not None
+            ],
         }
         if self._last is not None:
             own[telemetry.SELF_CHECK_SECONDS] = [sample({}, self._last.seconds)]

@@ -4,7 +4,7 @@
 
     header            64 cells   version, number of slots
     supervisor        64 cells   see Supervision
-    worker   n        64 cells   see WorkerCount; one row a slot
+    worker   n        64 cells   see WorkerCount; one row a slot, of whichever process has the platform
     serving  n      1024 cells   see ServingCounts; one row a slot
 
 A cell is an unsigned 64-bit integer in the machine's order. Each row is written by one process only, so that nothing is
@@ -69,6 +69,12 @@ class WorkerCount(enum.IntEnum):
     """Orders for which the platform made no quote."""
     BUSY_NS = 3
     """Time the platform took for both."""
+    FORMERLY_QUOTED = 4
+    """Reports made for a quoting enclave that was replaced, and quoted by it."""
+    FORMERLY_REFUSED = 5
+    """Reports made for one that quotes no more, answered 42."""
+    PID = 6
+    """The worker's process id; 0 while there is none."""
 
 
 class ServingCount(enum.IntEnum):
@@ -268,6 +274,10 @@ class Counters:
         """Take back what a serving process said of its present, when it has died."""
         for cell in GAUGES:
             self.serving[slot].set(cell, 0)
+
+    def forget_worker(self, slot: int) -> None:
+        """Take back a worker's process id, when it has died."""
+        self.workers[slot][WorkerCount.PID] = 0
 
 
 def _size(slots: int) -> int:

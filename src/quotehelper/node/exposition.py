@@ -91,6 +91,10 @@ def collect(counters: Counters, now_ns: int) -> dict[Metric, list[Sample]]:
             Sample({"outcome": "refused"}, over_workers(WorkerCount.REFUSED)),
         ],
         telemetry.WORKER_BUSY_SECONDS: [Sample({}, over_workers(WorkerCount.BUSY_NS) / 1e9)],
+        telemetry.FORMER_ENCLAVE_REPORTS: [
+            Sample({"outcome": "quoted"}, over_workers(WorkerCount.FORMERLY_QUOTED)),
+            Sample({"outcome": "refused"}, over_workers(WorkerCount.FORMERLY_REFUSED)),
+        ],
         telemetry.STATE: [
             Sample({"state": state.name.lower()}, float(state == supervisor[Supervision.STATE]))
             for state in DaemonState

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
     from quotehelper.errors import DecodeError
     from quotehelper.node.companions import Place
-    from quotehelper.node.config import Settings
+    from quotehelper.node.config import Limits, Settings
     from quotehelper.node.leash import Leash
     from quotehelper.node.log import Log
     from quotehelper.node.private_directory import Quoting
     from quotehelper.node.quoter import Quoter
+    from quotehelper.platforms.platform import Platform
 
 
 def serve(settings: Settings, listeners: Sequence[socket.socket], log: Log, leash: Leash, place: Place) -> None:
@@ -38,6 +39,9 @@ def serve(settings: Settings, listeners: Sequence[socket.socket], log: Log, leas
     limits = settings.reloadable().limits
     named: list[Quoting] = []
 
+    def open_platform(limits: Limits) -> Platform:
+        return open_overlapping(settings, limits.overlap_s, named, log, place.platform_row)
+
     def say_ready() -> None:
         if (quoting := present(service.platform)) is not None:
             named.append(quoting)
@@ -47,7 +51,7 @@ def serve(settings: Settings, listeners: Sequence[socket.socket], log: Log, leas
         try:
             log.settings, limits = settings.reloadable()
             if place.channel is None:
-                old, service.platform = service.platform, open_overlapping(settings, limits.overlap_s, named, log)
+                old, service.platform = service.platform, open_platform(limits)
                 old.close()
         except QuoteHelperError as error:
             log.error("not reloaded", reason=error, consequence="the settings and state in force stay")
@@ -58,7 +62,7 @@ def serve(settings: Settings, listeners: Sequence[socket.socket], log: Log, leas
 
     quoter: Quoter
     if place.channel is None:
-        service = Service(open_overlapping(settings, limits.overlap_s, named, log), limits, log)
+        service = Service(open_platform(limits), limits, log)
         quoter = ImmediateQuoter(service, place.counts)
     else:
         from quotehelper.platforms.worker.remote import RemotePlatform  # noqa: PLC0415  in-process ones never need it

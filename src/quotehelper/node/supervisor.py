@@ -24,6 +24,7 @@ from quotehelper.errors import ConfigError, QuoteHelperError
 from quotehelper.node import handover
 from quotehelper.node.config import encode_settings
 from quotehelper.node.crew import Crew
+from quotehelper.node.descriptors import raise_descriptor_limit
 from quotehelper.node.events import Events, Signals
 from quotehelper.node.handover import Giver, HandoverFailed, Refused
 from quotehelper.node.listener import Listener, adopt, claim, listen_privately, owner_of, take_over
@@ -67,7 +68,7 @@ def run(settings: Settings) -> int:
     """
     reloadable = settings.reloadable()
     log = Log(reloadable.log)
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     return Supervisor(settings, reloadable, log).run()
 
 
@@ -120,6 +121,7 @@ class Supervisor:
         if self._private is not None and self._private.is_retired(self._instance):
             self._stage = Stage.RETIRED
             self._log.announce("retired", reason="this instance has handed over earlier in this boot")
+            self._upkeep.tell_ready("retired: has handed over earlier in this boot")
         elif self._private is not None and self._settings.take_over:
             self._candidate = listen_privately(self._private.name(f"candidate.{os.urandom(4).hex()}.socket"))
             self._crew.start((self._candidate,))
@@ -140,6 +142,7 @@ class Supervisor:
 
     def _heed_ready(self, quoting: bytes) -> None:
         """A serving process is ready, or has reloaded; ``quoting``: what it quotes with."""
+        self._upkeep.heed_ready()
         said = json.loads(quoting)
         self._quoting = said and Quoting(**said)
         if self._stage is Stage.CANDIDATE and self._crew.complete and self._proving is None:
@@ -237,6 +240,7 @@ class Supervisor:
                 platform=self._settings.platform,
                 processes=self._settings.processes,
             )
+            self._upkeep.tell_ready(f"serving {self._listener.path}, platform {self._settings.platform}")
 
     def _note_quoting(self) -> None:
         if self._private is not None and self._quoting is not None:
@@ -278,6 +282,7 @@ class Supervisor:
         self._crew.end()
         self._kill_later()
         self._log.announce("retired", reason=reason, remedy=remedy)
+        self._upkeep.tell_ready(f"retired: {reason}")
 
     def _look_at_path(self) -> None:
         """See to it that the path leads here, unless a later instance has taken it."""
@@ -323,6 +328,7 @@ class Supervisor:
     def _end(self, reason: str) -> None:
         """Answer what is in flight, and end."""
         self._log.info("ending", reason=reason, drain_s=self._limits.drain_s)
+        self._upkeep.notifier.stopping(f"ending: {reason}")
         if self._proving is not None:
             self._proving.end()
         self._stage = Stage.ENDING
@@ -347,6 +353,7 @@ class Supervisor:
         except QuoteHelperError as error:
             self._log.error("not reloaded", reason=error, consequence="the settings in force stay")
             return
+        self._upkeep.tell_reloading()
         self._log.settings, self._limits = reloadable.log, reloadable.limits
         self._crew.signal(signal.SIGHUP)
 
@@ -358,7 +365,8 @@ class Supervisor:
     def _private_descriptors(self) -> tuple[int, ...]:
         """What no serving process may keep: whoever has the hand-over socket could answer there."""
         proving = () if self._proving is None or self._proving.descriptor is None else (self._proving.descriptor,)
-        return proving if self._giver is None else (*proving, *self._giver.descriptors())
+        giving = () if self._giver is None else self._giver.descriptors()
+        return (*proving, *giving, *self._upkeep.descriptors())
 
     def _give_up(self) -> None:
         """Let nobody connect any more, and remove what is ours."""
@@ -390,11 +398,3 @@ class Supervisor:
                 os.unlink(self._candidate.getsockname())  # noqa: PTH108  pathlib costs 5 ms
             self._candidate.close()
             self._candidate = None
-
-
-def _raise_descriptor_limit() -> None:
-    """Use all descriptors the system grants: the usual soft limit of 1,024 is less than ``limits.connections``."""
-    import resource  # noqa: PLC0415  needed once
-
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

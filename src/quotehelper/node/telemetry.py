@@ -86,6 +86,19 @@ WORKER_QUOTES = Metric(
 WORKER_BUSY_SECONDS = Metric(
     "quotehelper_worker_busy_seconds_total", _COUNTER, (), "Seconds that platforms in workers took for those orders."
 )
+FORMER_ENCLAVE_REPORTS = Metric(
+    "quotehelper_former_enclave_reports_total",
+    _COUNTER,
+    ("outcome",),
+    "Reports made for a quoting enclave that has been replaced: quoted by it within overlap_s, or refused (42) after.",
+)
+EPC_MAPPED_BYTES = Metric(
+    "quotehelper_epc_mapped_bytes",
+    _GAUGE,
+    ("slot",),
+    "Enclave memory mapped by the platform worker, by serving process: an upper bound of the EPC it holds, as what is "
+    "mapped may be paged out or not yet added. 0 where no enclave of ours runs: simulated, upstream.",
+)
 STATE = Metric(
     "quotehelper_state", _GAUGE, ("state",), "1 for what the daemon is about: starting, serving, retired or ending."
 )
@@ -121,6 +134,8 @@ METRICS = (
     WORKER_GENERATION,
     WORKER_QUOTES,
     WORKER_BUSY_SECONDS,
+    FORMER_ENCLAVE_REPORTS,
+    EPC_MAPPED_BYTES,
     STATE,
     HEARTBEAT_AGE_SECONDS,
     READY,

@@ -1,10 +1,11 @@
-"""What the supervisor does besides holding sockets: show that it lives, replace workers that hang, have metrics told.
+"""What the supervisor does besides holding sockets. Shell.
 
-Shell.
+It shows that it lives, replaces workers that hang, has metrics told, and tells the service manager.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from quotehelper.node.companions import Companions
 from quotehelper.node.counters import Counters, DaemonState, Supervision
 from quotehelper.node.health import HEARTBEAT_S
 from quotehelper.node.metrics_address import MetricsListener, parse_metrics_address
+from quotehelper.node.notification import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +28,9 @@ RETRY_S = 1.0
 
 FIRST_S = 0.1
 """Seconds between two beats before it serves: who waits for readiness is told soon."""
+
+RELOAD_S = 5.0
+"""Seconds after which a reload is told to have ended, should a serving process not have taken the new settings."""
 
 _STATES = {
     "candidate": DaemonState.STARTING,
@@ -50,6 +55,40 @@ class Upkeep:
         self._counters = Counters.create(settings.processes)
         self.companions = Companions(settings, events, log, self._counters)
         self._metrics: MetricsListener | None = None
+        self.notifier = Notifier.take(os.environ)
+        self._status = "starting"
+        self._reloads_owed = 0
+
+    def descriptors(self) -> tuple[int, ...]:
+        """What no serving process may keep: it could speak for the daemon."""
+        return () if self.notifier.descriptor is None else (self.notifier.descriptor,)
+
+    # The service manager
+
+    def tell_ready(self, status: str) -> None:
+        """Tell that the daemon has become what it is to be: ``status``."""
+        self._status = status
+        self.notifier.ready(status)
+
+    def tell_reloading(self) -> None:
+        """Tell that settings are read anew; the end of it is told when all serving processes have taken them."""
+        self.notifier.reloading()
+        self._reloads_owed = self._settings.processes
+        self._events.after("reload", RELOAD_S, self._tell_reloaded)
+
+    def heed_ready(self) -> None:
+        """A serving process has begun, or has reloaded."""
+        if self._reloads_owed:
+            self._reloads_owed -= 1
+            if not self._reloads_owed:
+                self._tell_reloaded()
+
+    def _tell_reloaded(self) -> None:
+        self._reloads_owed = 0
+        self._events.cancel("reload")
+        self.notifier.ready(self._status)
+
+    # Life
 
     def begin(self) -> None:
         """Begin. Raises ConfigError if the address for metrics can't be had."""
@@ -63,7 +102,8 @@ class Upkeep:
         self._beat()
 
     def close(self) -> None:
-        """Stop answering."""
+        """Stop answering, and telling."""
+        self.notifier.close()
         if self._metrics is not None:
             self._metrics.close()
 
@@ -75,6 +115,7 @@ class Upkeep:
             row[Supervision.HAND_OVERS] += took_over or state is DaemonState.RETIRED
         self._events.after("heartbeat", FIRST_S if state is DaemonState.STARTING else HEARTBEAT_S, self._beat)
         row[Supervision.HEARTBEAT_NS] = time.monotonic_ns()
+        self.notifier.beat()
         row[Supervision.STATE] = state
         self.companions.watch(limits.platform_s)
 

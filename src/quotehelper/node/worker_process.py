@@ -33,15 +33,16 @@ EXIT_CONFIG, EXIT_UNAVAILABLE = 2, 3
 class _Opener:
     """Opens the platform, again and again, with the quoting enclaves that clients have been told of."""
 
-    def __init__(self, settings: Settings, log: Log) -> None:
+    def __init__(self, settings: Settings, row: Row, log: Log) -> None:
         self._settings = settings
+        self._row = row
         self._log = log
         self._named: list[Quoting] = []
 
     def open(self) -> Platform:
         """The platform as its state is now. Raises ConfigError."""
         platform = open_overlapping(
-            self._settings, self._settings.reloadable().limits.overlap_s, self._named, self._log
+            self._settings, self._settings.reloadable().limits.overlap_s, self._named, self._log, self._row
         )
         if (quoting := present(platform)) is not None:
             self._named.append(quoting)
@@ -79,8 +80,9 @@ def main(settings_text: str, slot: int, channel_fd: int, counters_fd: int, leash
         log = Log(settings.reloadable().log)
         row = Counters.open(counters_fd, writable=True).workers[slot]
         row[WorkerCount.GENERATION] += 1
+        row[WorkerCount.PID] = os.getpid()
         signals, wakeup = _heed()
-        opener = _Opener(settings, log)
+        opener = _Opener(settings, row, log)
         loop = WorkerLoop(
             socket.socket(fileno=channel_fd),
             opener.open,

@@ -33,13 +33,17 @@ class Former(NamedTuple):
 class OverlappingPlatform:
     """``present`` for everything, and ``former`` quoting enclaves for reports that were made for them.
 
-    ``clock``: seconds, as in `Former.until`.
+    ``clock``: seconds, as in `Former.until`. ``tell`` is called for each report that was made for a former one, with
+    whether it was quoted; else it is answered "not initialised".
     """
 
-    def __init__(self, present: Platform, former: Sequence[Former], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, present: Platform, former: Sequence[Former], clock: Callable[[], float], tell: Callable[[bool], None]
+    ) -> None:
         self._present = present
         self._former = tuple(former)
         self._clock = clock
+        self._tell = tell
 
     def attestation_keys(self) -> tuple[AttestationKeyId, ...]:
         """The present platform's."""
@@ -78,10 +82,13 @@ class OverlappingPlatform:
                 if error.cause is not PlatformCause.INVALID_REPORT:
                     raise
             else:
-                if self._clock() < former.until:
+                in_time = self._clock() < former.until
+                self._tell(in_time)
+                if in_time:
                     return quoted
                 raise PlatformError(PlatformCause.KEY_NOT_INITIALIZED, _REPLACED)
         if any(former.platform is None for former in self._former):
+            self._tell(False)  # noqa: FBT003  the only thing that is told
             raise PlatformError(PlatformCause.KEY_NOT_INITIALIZED, _PERHAPS_REPLACED)
         raise refusal
 
