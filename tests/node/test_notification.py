@@ -77,7 +77,7 @@ def test_a_reload_begins_and_ends(manager: Manager, start: Callable[..., Daemon]
     daemon.process.send_signal(signal.SIGHUP)
     assert int(manager.hear_of("RELOADING")["MONOTONIC_USEC"]) > 0
     assert "serving" in manager.hear_of("READY")["STATUS"]
-    assert sum("INFO reloaded" in line for line in daemon.lines) == int(processes)
+    daemon.wait_for("INFO reloaded", times=int(processes))
 
 
 def test_it_shows_life_while_it_is_watched(manager: Manager, start: Callable[..., Daemon]) -> None:
