@@ -15,6 +15,10 @@ OWN = {
     telemetry.SELF_CHECKS,
     telemetry.SELF_CHECK_SECONDS,
     telemetry.CERTIFICATE_EXPIRY_TIMESTAMP_SECONDS,
+    telemetry.TCB_STATUS,
+    telemetry.DOCUMENT_EXPIRY_TIMESTAMP_SECONDS,
+    telemetry.OUTLOOK_TIMESTAMP_SECONDS,
+    telemetry.HARDWARE_OBSTACLES,
 }
 """What the control process knows by itself."""
 

@@ -143,7 +143,7 @@ def show(*, path: Path, insecure_simulated_root: Path | None, insecure_root: Pat
 
     Exit code 3 if something in it has expired.
     """
-    from quotehelper.cli.verify import read_bundle
+    from quotehelper.collateral.bundle import read_bundle
 
     trust = trust_of(insecure_simulated_root, insecure_root)
     documents = _prove(read_bundle(path), trust, "standard")
@@ -172,7 +172,7 @@ def diff(
     Expired documents count here as if they were current: it is about their content. Exit code 1 if a quote's verdict
     changes, 0 if none does.
     """
-    from quotehelper.cli.verify import read_bundle
+    from quotehelper.collateral.bundle import read_bundle
     from quotehelper.collateral.comparison import compare
 
     trust = trust_of(insecure_simulated_root, insecure_root)

@@ -161,7 +161,8 @@ def _examined(peer: Peer, given: _Given) -> Examined:
 
         reporter, judge = means_of_state(given.state, now)
         return Examined(peer, reporter=reporter, judge=judge)
-    from quotehelper.cli.verify import read_bundle, read_roots
+    from quotehelper.cli.verify import read_roots
+    from quotehelper.collateral.bundle import read_bundle
     from quotehelper.conformance.judge import QuoteJudge
 
     judge = QuoteJudge(

@@ -207,7 +207,8 @@ def _verdict(quote: Path, bundle: Path | None, simulated_root: Path | None, at: 
         return {"left_out": "no collateral was given: --bundle"}
     from quotehelper.cli.outcome import judge
     from quotehelper.cli.verdict_json import as_document
-    from quotehelper.cli.verify import read_bundle, read_roots
+    from quotehelper.cli.verify import read_roots
+    from quotehelper.collateral.bundle import read_bundle
     from quotehelper.verification.verify import Verifier
 
     verifier = Verifier(read_bundle(bundle), roots=read_roots(simulated_root, None))

@@ -129,6 +129,18 @@ def _take_defaults(ctx: click.Context, _param: click.Parameter, file: Path | Non
     help="With --metrics: seconds from one quote made and judged by the daemon itself to the next.",
 )
 @click.option(
+    "--bundle",
+    type=click.Path(exists=True, path_type=Path),
+    show_envvar=True,
+    help="With --metrics: watch this collateral, and warn weeks before verifiers refuse quotes.",
+)
+@click.option(
+    "--pccs",
+    metavar="SOURCE",
+    show_envvar=True,
+    help='With --metrics: the same with fetched collateral: "intel", "azure", or a service\'s URL.',
+)
+@click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     is_eager=True,
@@ -162,6 +174,8 @@ def command(  # noqa: PLR0913  one argument an option
     platform_process: str | None,
     metrics: str | None,
     self_check_interval: float,
+    bundle: Path | None,
+    pccs: str | None,
     config: Path | None,
     log_level: str | None,
     log_format: str | None,
@@ -180,6 +194,8 @@ def command(  # noqa: PLR0913  one argument an option
         raise click.UsageError("--take-over needs --private-dir: that is where the instance that serves can be asked")
     if metrics is not None:
         _check_metrics(metrics)
+    if (bundle, pccs) != (None, None):
+        _check_watch(metrics, bundle, pccs)
     platform = _choose_platform(dcap) if platform == _AUTO else platform
     if platform_process == IN_PROCESS and platform != IN_PROCESS_PLATFORM:
         raise click.UsageError(f"platform {platform} runs in a worker process only")
@@ -200,8 +216,16 @@ def command(  # noqa: PLR0913  one argument an option
         metrics=metrics,
         self_check_interval_s=self_check_interval,
         instance=instance,
+        bundle=None if bundle is None else str(bundle.absolute()),
+        pccs=pccs,
     )
     os.execv(sys.executable, [sys.executable, "-m", "quotehelper.cli.daemon", encode_settings(settings)])  # noqa: S606  see cli/daemon.py
+
+
+def _check_watch(metrics: str | None, bundle: Path | None, pccs: str | None) -> None:
+    """Raises UsageError unless one of them says what to watch, and somebody does."""
+    if metrics is None or None not in (bundle, pccs):
+        raise click.UsageError("--bundle or --pccs, one of them, says what to watch for --metrics")
 
 
 def _check_metrics(address: str) -> None:

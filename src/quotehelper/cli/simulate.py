@@ -102,7 +102,7 @@ def report(  # noqa: PLR0913  one argument an option
 @click.option("--mr-enclave", type=Hex(32), help="Its MRENCLAVE.  [default: its own for each version]")
 @json_option
 def update_qe(state: Path, isv_svn: int, mr_enclave: bytes | None, *, as_json: bool) -> None:
-    """Replace the quoting enclave by another version; a running daemon takes it over at SIGHUP."""
+    """Replace the quoting enclave by another version; a running daemon takes it over in a second."""
     from quotehelper.platforms.simulated.provisioning import update_qe as replace
     from quotehelper.platforms.simulated.state import describe
 

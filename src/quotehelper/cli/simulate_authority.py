@@ -53,7 +53,7 @@ def tcb_recovery(state: Path, advisories: tuple[str, ...], *, withdraw: bool, as
 def update_platform(state: Path, *, as_json: bool) -> None:
     """Bring microcode and PCE to the authority's current level, with a new PCK certificate.
 
-    A running daemon takes it over at SIGHUP; its clients must ask for the target info again.
+    A running daemon takes it over in a second; its clients must ask for the target info again.
     """
     from quotehelper.platforms.simulated import provisioning
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from quotehelper.cli.outcome import Outcome
-    from quotehelper.documents.collateral import Collateral
     from quotehelper.verification.policy import Policy
     from quotehelper.verification.roots import Roots
     from quotehelper.verification.rules import Rule
@@ -157,6 +156,8 @@ def _verifiers(
     if (bundle is None) == (source is None):
         raise click.UsageError("Give either --bundle or --pccs")
     if bundle is not None:
+        from quotehelper.collateral.bundle import read_bundle
+
         verifier = Verifier(read_bundle(bundle), roots=roots, semantics=semantics)
         return lambda _: verifier
     from functools import lru_cache
@@ -205,22 +206,6 @@ def _asked_report_data(value: bytes | None, sha256_of: Path | None) -> Sequence[
 
     rules: list[Rule] = [] if value is None else [ReportData(value)]
     return rules if sha256_of is None else [*rules, ReportDataSha256(_read(sha256_of))]
-
-
-def read_bundle(bundle: Path) -> Collateral:
-    """The collateral in ``bundle``; what a directory lacks is for verification to say. Raises ConfigError."""
-    from quotehelper.documents.collateral import FILES, from_files, parse_collateral
-
-    if bundle.is_dir():
-        files = {name: _read(bundle / name) for name in FILES.values() if (bundle / name).is_file()}
-        if not files:
-            raise ConfigError(f"{bundle} has none of the files of a bundle", f"They are: {', '.join(FILES.values())}")
-        return from_files(files)
-    try:
-        return parse_collateral(_read(bundle))
-    except DecodeError as error:
-        remedy = "Give a directory with one file a document, or dcap-qvl's JSON (QuoteCollateralV3)"
-        raise ConfigError(f"{bundle}: {error}", remedy) from error
 
 
 def read_roots(simulated: Path | None, other: Path | None) -> Roots:

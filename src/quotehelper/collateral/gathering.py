@@ -82,7 +82,7 @@ def prove(collateral: Collateral, trust: Trust, update: str = STANDARD) -> tuple
     chain, identity_chain = collateral.tcb_info_issuer_chain, collateral.qe_identity_issuer_chain
     return (
         proof.prove_root_crl(root_crl, chain, trust),
-        proof.prove_pck_crl(collateral.pck_crl, collateral.pck_crl_issuer_chain, _ca_of(collateral), trust),
+        proof.prove_pck_crl(collateral.pck_crl, collateral.pck_crl_issuer_chain, ca_of(collateral), trust),
         proof.prove_tcb_info(collateral.tcb_info, chain, root_crl, trust, update=update),
         proof.prove_identity(
             collateral.qe_identity, identity_chain, root_crl, trust, kind=Kind.QE_IDENTITY, version=4, update=update
@@ -90,7 +90,7 @@ def prove(collateral: Collateral, trust: Trust, update: str = STANDARD) -> tuple
     )
 
 
-def _ca_of(collateral: Collateral) -> str:
+def ca_of(collateral: Collateral) -> str:
     """The CA that ``collateral`` is for, as the name of its list's issuer says."""
     try:
         return CAS[1] if Role.PLATFORM_CA.value in read_crl(collateral.pck_crl).issuer else CAS[0]

@@ -126,7 +126,8 @@ class Settings(NamedTuple):
     ``private_dir``: where instances on one node meet. ``take_over``: relieve the instance that serves. ``instance``:
     a name of this one that lasts over restarts. ``platform_process``: IN_PROCESS, WORKER, or None for what suits the
     platform. ``metrics``: where health and metrics are told, None: nowhere. ``self_check_interval_s``: seconds from
-    one self-check to the next.
+    one self-check to the next. ``bundle``, ``pccs``: where collateral is that the control process watches, a path or a
+    source; at most one of the two.
     """
 
     platform: str
@@ -145,6 +146,8 @@ class Settings(NamedTuple):
     platform_process: str | None = None
     metrics: str | None = None
     self_check_interval_s: float = 60.0
+    bundle: str | None = None
+    pccs: str | None = None
 
     @property
     def has_workers(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import signal
 import socket
 import sys
@@ -26,6 +27,7 @@ from quotehelper.node.epc import epc_mapped_by
 from quotehelper.node.health import Finding, Readiness, is_alive
 from quotehelper.node.leash import Leash, Word
 from quotehelper.node.log import Log
+from quotehelper.platforms.hardware import obstacles, read_hardware
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from quotehelper.node.exposition import Sample
     from quotehelper.node.health import Answer
     from quotehelper.node.telemetry import Metric
+    from quotehelper.node.watch import Watch
 
 CONNECTIONS = 32
 """HTTP connections at a time; beyond it new ones are closed at once. A kubelet and some Prometheus servers use few."""
@@ -60,6 +63,8 @@ class Control:
         self._readiness = Readiness(settings.self_check_interval_s)
         self._checks = dict.fromkeys(("passed", "failed", "undecided"), 0)
         self._last: Finding | None = None
+        self._watch: Watch | None = None
+        self._obstacles: int | None = None
 
     # Answers
 
@@ -102,7 +107,9 @@ class Control:
             own[telemetry.SELF_CHECK_SECONDS] = [sample({}, self._last.seconds)]
             if self._last.expires is not None:
                 own[telemetry.CERTIFICATE_EXPIRY_TIMESTAMP_SECONDS] = [sample({}, self._last.expires.timestamp())]
-        return own
+        if self._obstacles is not None:
+            own[telemetry.HARDWARE_OBSTACLES] = [sample({}, self._obstacles)]
+        return own if self._watch is None else own | self._watch.samples()
 
     def reload(self) -> None:
         """Take the log's settings anew; what is wrong with them the supervisor says."""
@@ -117,6 +124,7 @@ class Control:
             pause_s = LOOK_S
             if self._counters.supervisor[Supervision.STATE] == DaemonState.SERVING:
                 try:
+                    self._look_at_hardware()
                     finding = await self._check()
                 except Exception as error:  # noqa: BLE001  the edge of a background task: it must go on
                     self._log.error("self-check broke", reason=repr(error), remedy="please report this")
@@ -138,6 +146,34 @@ class Control:
             except QuoteHelperError as error:
                 return Finding(time.monotonic(), f"{error}", "Mend the platform's state, then send the daemon SIGHUP")
         return await self_check.check(AsyncAesmClient(self._settings.socket.path), examiner)
+
+    # Outlook
+
+    async def watch_for_ever(self) -> None:
+        """Judge the daemon's quotes by collateral, if there is any to watch, again and again."""
+        if self._settings.bundle is None and self._settings.pccs is None:
+            return
+        from quotehelper.node.watch import Watch  # noqa: PLC0415  answers must not wait for it
+
+        self._watch = watch = Watch(self._settings, self._log)
+        while True:
+            pause_s = LOOK_S
+            if self._last is not None and self._last.decided:
+                pause_s = self._settings.self_check_interval_s
+                try:
+                    await watch.look(self._last.quote or None, dt.datetime.now(dt.UTC))
+                except Exception as error:  # noqa: BLE001  the edge of a background task: it must go on
+                    self._log.error("outlook broke", reason=repr(error), remedy="please report this")
+            await asyncio.sleep(pause_s)
+
+    def _look_at_hardware(self) -> None:
+        """Count what is in Intel's library's way: a device may appear late, and is used then."""
+        if self._settings.platform != "dcap":
+            return
+        library, _enclaves, provider = self._settings.dcap
+        was, self._obstacles = self._obstacles, len(obstacles(read_hardware(library=library, provider=provider)))
+        if was and not self._obstacles:
+            self._log.info("SGX usable now", was=f"{was} obstacles")
 
     def _take(self, finding: Finding) -> None:
         outcome = "undecided" if not finding.decided else "failed" if finding.problem else "passed"
@@ -244,11 +280,11 @@ async def _run(control: Control, listening: socket.socket, leash: Leash) -> None
     async with answering(control, listening):
         loop.add_reader(leash.fileno(), ended.set)
         leash.send(Word.READY)
-        checking = asyncio.create_task(control.check_for_ever())
+        tasks = [asyncio.create_task(work) for work in (control.check_for_ever(), control.watch_for_ever())]
         await ended.wait()
-        checking.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await checking
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def main(settings_text: str, counters_fd: int, listening_fd: int, leash_fd: int) -> int:

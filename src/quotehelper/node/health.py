@@ -33,7 +33,7 @@ class Finding(NamedTuple):
     """What a self-check found. ``problem`` is empty if all held; ``at_s`` (monotonic) when it ended.
 
     ``decided`` is False if the daemon was too busy to tell: neither ready nor not. ``seconds``: how long it took.
-    ``expires``: when the first certificate behind the quote does.
+    ``expires``: when the first certificate behind the quote does. ``quote``: the one that was made; empty if none was.
     """
 
     at_s: float
@@ -42,6 +42,7 @@ class Finding(NamedTuple):
     decided: bool = True
     seconds: float = 0.0
     expires: dt.datetime | None = None
+    quote: bytes = b""
 
 
 def is_alive(heartbeat_ns: int, now_ns: int) -> Answer:

@@ -64,7 +64,7 @@ async def check(client: AsyncAesmClient, examiner: Examiner | None) -> Finding:
     """What a client finds that asks the daemon for a quote as Intel's library does. Never raises for what it finds."""
     began = time.monotonic()
     try:
-        expires = await _ask_and_judge(client, examiner)
+        expires, quote = await _ask_and_judge(client, examiner)
     except DaemonError as error:
         decided = error.status not in {AesmStatus.BUSY, AesmStatus.SERVICE_STOPPED}
         return Finding(time.monotonic(), f"{error}", _REMEDY, decided=decided)
@@ -73,19 +73,21 @@ async def check(client: AsyncAesmClient, examiner: Examiner | None) -> Finding:
     now = time.monotonic()
     if expires is not None and expires <= dt.datetime.now(dt.UTC):
         problem = f"A certificate of the platform has expired on {expires:%Y-%m-%d}: verifiers refuse its quotes"
-        return Finding(now, problem, "Provision the platform again", seconds=now - began, expires=expires)
-    return Finding(now, seconds=now - began, expires=expires)
+        return Finding(now, problem, "Provision the platform again", seconds=now - began, expires=expires, quote=quote)
+    return Finding(now, seconds=now - began, expires=expires, quote=quote)
 
 
-async def _ask_and_judge(client: AsyncAesmClient, examiner: Examiner | None) -> dt.datetime | None:
+async def _ask_and_judge(client: AsyncAesmClient, examiner: Examiner | None) -> tuple[dt.datetime | None, bytes]:
+    """When the first certificate behind the quote expires, and the quote; None and nothing if none can be asked for."""
     key = await client.select_key_id()
     quoting = await client.init_quote(key)
     if examiner is None:
-        return None
+        return None, b""
     nonce = os.urandom(_NONCE_SIZE)
     report = examiner.enclave.report(quoting.target_info, hashlib.sha512(nonce).digest())
     info = QeReportInfo.build(nonce=nonce, app_enclave_target_info=examiner.enclave.target)
-    return judge(await client.quote(report, key, None, info), report, quoting, nonce, examiner)
+    reply = await client.quote(report, key, None, info)
+    return judge(reply, report, quoting, nonce, examiner), reply.quote
 
 
 def judge(reply: QuoteReply, report: Report, quoting: QuotingEnclave, nonce: bytes, examiner: Examiner) -> dt.datetime:

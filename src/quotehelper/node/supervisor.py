@@ -84,7 +84,7 @@ class Supervisor:
         self._private = None if settings.private_dir is None else PrivateDirectory(settings.private_dir, log)
         self._events = Events()
         self._signals = Signals(_HEEDED, self._events, self._heed_signal)
-        self._upkeep = Upkeep(settings, self._events, log, lambda: (self._stage.value, self._limits))
+        self._upkeep = Upkeep(settings, self._events, log, lambda: (self._stage.value, self._limits), self._reload)
         self._crew = Crew(
             settings,
             self._events,

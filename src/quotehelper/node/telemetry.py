@@ -119,6 +119,32 @@ CERTIFICATE_EXPIRY_TIMESTAMP_SECONDS = Metric(
     (),
     "When the first certificate of the PCK chain in quotes expires, in seconds since 1970.",
 )
+TCB_STATUS = Metric(
+    "quotehelper_tcb_status",
+    _GAUGE,
+    ("status",),
+    "1 for what a verifier says of the daemon's own quote by the collateral that is watched; unknown if there is no "
+    "such quote, or it can't be judged.",
+)
+DOCUMENT_EXPIRY_TIMESTAMP_SECONDS = Metric(
+    "quotehelper_document_expiry_timestamp_seconds",
+    _GAUGE,
+    ("document",),
+    "When a document that verifiers need ends, in seconds since 1970: pck_certificate, tcb_info, qe_identity, pck_crl, "
+    "root_ca_crl; those only that were proven.",
+)
+OUTLOOK_TIMESTAMP_SECONDS = Metric(
+    "quotehelper_outlook_timestamp_seconds",
+    _GAUGE,
+    (),
+    "When the watched collateral was last judged, in seconds since 1970.",
+)
+HARDWARE_OBSTACLES = Metric(
+    "quotehelper_hardware_obstacles",
+    _GAUGE,
+    (),
+    "What keeps Intel's library from quoting here, by number: processor, devices, libraries; platform dcap only.",
+)
 
 METRICS = (
     REQUESTS,
@@ -142,5 +168,9 @@ METRICS = (
     SELF_CHECKS,
     SELF_CHECK_SECONDS,
     CERTIFICATE_EXPIRY_TIMESTAMP_SECONDS,
+    TCB_STATUS,
+    DOCUMENT_EXPIRY_TIMESTAMP_SECONDS,
+    OUTLOOK_TIMESTAMP_SECONDS,
+    HARDWARE_OBSTACLES,
 )
 """All, in the order in which they are told."""

@@ -15,6 +15,7 @@ from quotehelper.node.counters import Counters, DaemonState, Supervision
 from quotehelper.node.health import HEARTBEAT_S
 from quotehelper.node.metrics_address import MetricsListener, parse_metrics_address
 from quotehelper.node.notification import Notifier
+from quotehelper.platforms.simulated.state import PLATFORM_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,14 +45,23 @@ _STATES = {
 class Upkeep:
     """The counters, the companions, and what has to be done for both from time to time.
 
-    ``look`` returns the stage of the supervisor and the limits in force.
+    ``look`` returns the stage of the supervisor and the limits in force; ``reload`` does what SIGHUP does.
     """
 
-    def __init__(self, settings: Settings, events: Events, log: Log, look: Callable[[], tuple[str, Limits]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        events: Events,
+        log: Log,
+        look: Callable[[], tuple[str, Limits]],
+        reload: Callable[[], None],
+    ) -> None:
         self._settings = settings
         self._events = events
         self._log = log
         self._look = look
+        self._reload = reload
+        self._state = self._state_now()
         self._counters = Counters.create(settings.processes)
         self.companions = Companions(settings, events, log, self._counters)
         self._metrics: MetricsListener | None = None
@@ -118,6 +128,26 @@ class Upkeep:
         self.notifier.beat()
         row[Supervision.STATE] = state
         self.companions.watch(limits.platform_s)
+        self._look_at_state()
+
+    def _look_at_state(self) -> None:
+        """Take the simulated platform's state anew if it was replaced: after an update, or a TCB recovery."""
+        now = self._state_now()
+        if now is None or now == self._state:
+            return
+        self._state = now
+        self._log.info("platform state changed", consequence="it is taken anew, as at SIGHUP")
+        self._reload()
+
+    def _state_now(self) -> tuple[int, int, int] | None:
+        """What tells one state from another; None if there is none."""
+        if self._settings.platform != "simulated":
+            return None
+        try:
+            found = os.stat(f"{self._settings.state}/{PLATFORM_FILE}")  # noqa: PTH116  pathlib costs 5 ms
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino, found.st_mtime_ns
 
     def _open_metrics(self, address: str) -> None:
         """Answer at ``address``; when taking over, as soon as the other instance leaves it."""
