@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from control_client import Control
-from harness import Daemon, WrittenLog, run_cli
+from harness import Daemon, Program, WrittenLog, run_cli
 from quotehelper.node.config import Settings
 from quotehelper.node.watch import Watch
 
@@ -72,6 +72,17 @@ def test_a_bundle_that_can_not_be_read_stops_neither_quotes_nor_readiness(
     assert "remedy=" in daemon.wait_for("WARNING collateral not had")
     assert control.wait_for("/readyz", 200) == {"ok": True}
     assert control.metric("quotehelper_tcb_status") == 0
+
+
+def test_what_a_collateral_service_has_is_fetched(
+    start_daemon: Callable[..., Daemon], state: Path, tmp_path: Path
+) -> None:
+    control = Control(tmp_path / "metrics.socket")
+    with Program("simulate", "serve-pcs", "--state", str(state), "--listen", "127.0.0.1:0") as service:
+        url = service.wait_for("INFO ready").split("url=")[1].split("/sgx/")[0]
+        start_daemon(["--metrics", str(control.path), "--self-check-interval", "1", "--pccs", url])
+        control.wait_for_metric("quotehelper_tcb_status", 1, status="UpToDate")
+    assert control.wait_for("/readyz", 200) == {"ok": True}
 
 
 @pytest.fixture
