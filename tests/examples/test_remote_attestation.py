@@ -1,4 +1,4 @@
-"""The example as it is run: two processes, one daemon, each process in a mount and process namespace of its own."""
+"""The example as it is run: two processes, one daemon, each process in namespaces of its own, as in a pod."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import DEADLINE_S, Daemon, run_cli
+from pod_sandboxes import Sandbox, TwoSandboxes, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 WORKLOAD = Path(__file__).parents[2] / "examples/remote_attestation/workload.py"
 CERTIFICATE, QUOTE = 1, 2
 """Which frame of a side is which; the nonce is the first."""
+KINDS = ("mnt", "pid", "net")
 
 
 @pytest.fixture(scope="module")
@@ -83,25 +85,62 @@ def test_each_exchange_has_a_key_of_its_own(start: Callable[..., subprocess.Pope
     assert len(keys) == 2
 
 
-def in_namespaces(directory: Path) -> tuple[str, ...]:
-    """A command's beginning: with mounts and process ids of its own, and the daemon's directory at its known path."""
-    script = (
-        'mount --bind "$1" /mnt && mount -t tmpfs tmpfs /run && mkdir /run/aesmd && mount --bind /mnt /run/aesmd'
-        ' && mount -o remount,bind,ro /run/aesmd && shift && exec "$@"'
-    )
-    return ("unshare", "--map-root-user", "--mount", "--pid", "--fork", "sh", "-c", script, "sh", str(directory))
+@pytest.fixture
+def sandboxes(no_interop_tool: Callable[[str], None]) -> Iterator[tuple[Sandbox, Sandbox]]:
+    """Two pods' network namespaces, linked."""
+    with contextlib.ExitStack() as stack:
+        try:
+            yield stack.enter_context(TwoSandboxes())
+        except UnavailableError as error:
+            no_interop_tool(str(error))
 
 
-def test_each_in_namespaces_of_its_own_they_meet_the_helper_at_its_known_path(
-    start: Callable[..., subprocess.Popen[str]], daemon: Daemon, no_interop_tool: Callable[[str], None]
+def namespaces_of(sandbox: Sandbox, daemon: Daemon, stack: contextlib.ExitStack) -> list[str]:
+    """Which namespaces a program in a pod has; it stays there until ``stack`` ends, lest their numbers be used anew."""
+    links = ("readlink", *(f"/proc/self/ns/{kind}" for kind in KINDS))
+    program = [*sandbox.program(daemon.path.parent), "sh", "-c", f"{' '.join(links)} && exec cat"]
+    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    stack.callback(process.communicate, timeout=DEADLINE_S)
+    assert process.stdout is not None
+    return [process.stdout.readline().strip() for _ in KINDS]
+
+
+def test_in_two_pods_of_one_node_they_attest_each_other_through_the_helper_at_its_known_path(
+    start: Callable[..., subprocess.Popen[str]], daemon: Daemon, sandboxes: tuple[Sandbox, Sandbox]
 ) -> None:
-    """As pods do: the directory, read-only, at /var/run/aesmd."""
-    if subprocess.run([*in_namespaces(daemon.path.parent), "true"], check=False, capture_output=True).returncode:
-        no_interop_tool("unshare, with user namespaces")
-    prefix = in_namespaces(daemon.path.parent)
-    listener = start("listen", "127.0.0.1:0", prefix=prefix)
-    connector = start("connect", f"127.0.0.1:{port_of(listener)}", prefix=prefix)
+    """Each has its own mounts, process ids and network; the directory, read-only, is at /var/run/aesmd."""
+    first, second = sandboxes
+    listener = start("listen", f"{first.address}:0", prefix=first.program(daemon.path.parent))
+    address = f"{first.address}:{port_of(listener)}"
+    connector = start("connect", address, prefix=second.program(daemon.path.parent))
     assert key_of(listener) == key_of(connector)
+
+
+def test_no_pod_shares_mounts_process_ids_or_network_with_the_other_or_the_node(
+    daemon: Daemon, sandboxes: tuple[Sandbox, Sandbox]
+) -> None:
+    with contextlib.ExitStack() as stack:
+        seen = [namespaces_of(sandbox, daemon, stack) for sandbox in sandboxes]
+    seen.append([str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in KINDS])
+    assert [len(set(same)) for same in zip(*seen, strict=True)] == [3, 3, 3]
+
+
+def test_loopback_leads_no_pod_to_the_other(
+    start: Callable[..., subprocess.Popen[str]], daemon: Daemon, sandboxes: tuple[Sandbox, Sandbox]
+) -> None:
+    """What would pass if they shared a network after all."""
+    first, second = sandboxes
+    listener = start("listen", "0.0.0.0:0", prefix=first.program(daemon.path.parent))
+    address = f"127.0.0.1:{port_of(listener)}"
+    code, _, err = outcome(start("connect", address, prefix=second.program(daemon.path.parent)))
+    assert code == 1
+    assert "Connection refused" in err
+
+
+def test_no_pod_can_put_anything_beside_the_helpers_socket(daemon: Daemon, sandboxes: tuple[Sandbox, Sandbox]) -> None:
+    program = [*sandboxes[0].program(daemon.path.parent), "touch", "/var/run/aesmd/other.socket"]
+    done = subprocess.run(program, check=False, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert "Read-only file system" in done.stderr
 
 
 def test_an_enclave_that_is_too_old_is_refused_by_the_other(start: Callable[..., subprocess.Popen[str]]) -> None:
