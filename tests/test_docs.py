@@ -13,7 +13,7 @@ import pytest
 from quotehelper.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 LINKS = [
     (document, target)
     for document in DOCUMENTS
