@@ -55,8 +55,8 @@ class TwoSandboxes:
                 Sandbox(self._hold((*node.enter, "unshare", "--net")), address)
                 for address in ("192.0.2.1", "192.0.2.2")
             )
-            names = ("name", "pod", "netns", str(first.held_by)), ("name", "pod", "netns", str(second.held_by))
-            _run(*node.enter, "ip", "link", "add", *names[0], "type", "veth", "peer", *names[1])
+            one, other = (("name", "pod", "netns", str(sandbox.held_by)) for sandbox in (first, second))
+            _run(*node.enter, "ip", "link", "add", *one, "type", "veth", "peer", *other)
             for sandbox in (first, second):
                 _run(*sandbox.enter, "ip", "address", "add", f"{sandbox.address}/30", "dev", "pod")
                 for device in ("lo", "pod"):
