@@ -52,6 +52,7 @@ class _Given(NamedTuple):
 @click.option("--insecure-root", type=_FILE, help="Trust this root in place of Intel's.")
 @click.option("--quick", is_flag=True, help="Only what a daemon proves before it takes a socket over.")
 @click.option("--gentle", is_flag=True, help="Leave out what may harm a daemon that does not keep the rules.")
+@click.option("--without-reports", is_flag=True, help="Leave out what needs a report: there is no enclave to make one.")
 @click.option("--timeout", type=click.FloatRange(0.05, 600), default=TIMEOUT_S, help="Seconds for one exchange.")
 @json_option
 def command(  # noqa: PLR0913  one argument an option
@@ -64,6 +65,7 @@ def command(  # noqa: PLR0913  one argument an option
     insecure_root: Path | None,
     quick: bool,
     gentle: bool,
+    without_reports: bool,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -83,17 +85,19 @@ def command(  # noqa: PLR0913  one argument an option
     given = _Given(state, report, bundle, insecure_simulated_root, insecure_root)
     examined = _examined(Peer(socket, timeout_s=timeout), given)
     examined.peer.connect().close()
-    checks = QUICK if quick else CHECKS
+    if without_reports and (state is not None or report is not None):
+        raise click.UsageError("--without-reports goes with neither --state nor --report")
+    checks = tuple(check for check in (QUICK if quick else CHECKS) if not (without_reports and check.needs_report))
     examining = examine(examined, checks, gentle=gentle)
     findings = list(watched(examining, len(checks), "examining", as_json=as_json))
-    proof = conclude(examined, tuple(findings)) if quick else None
+    proof = conclude(examined, tuple(findings)) if quick and not without_reports else None
     if as_json:
         print_json(as_document(socket, examined, findings, proof))
     else:
         from quotehelper.cli.findings import print_findings
 
         print_findings(socket, examined, findings, proof)
-        if examined.reporter is None:
+        if examined.reporter is None and not without_reports:
             talk("Nobody made a report, so no quote was asked for: give --state or --report.")
     sys.exit(_exit_code(findings, proof))
 

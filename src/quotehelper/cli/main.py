@@ -37,6 +37,7 @@ _COMMANDS = {
     "doctor": "Find out why quoting does not work.",
     "bench": "Measure a daemon: quotes a second, latency, errors.",
     "device-plugin": "Hand out EPC and SGX device nodes to pods (Kubernetes).",
+    "prepare-node": "Give the node's directories to the daemon's user (Kubernetes).",
     "completion": "Print the completion script of a shell.",
 }
 """Each command with its one line of help, in the order in which ``--help`` lists them."""

@@ -36,18 +36,38 @@ def command() -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="State of another simulated platform whose authority certifies this one: a second node.",
 )
+@click.option(
+    "--authority-files",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    show_envvar=True,
+    help="Files of an authority, as a Secret holds them, of which this platform gets a copy. If there are none, the "
+    "authority is a new one.",
+)
+@click.option("--if-absent", is_flag=True, help="Leave a platform that is there already as it is.")
 @click.option("--ca", type=click.Choice(["processor", "platform"]), default="processor", help="Which CA certifies it.")
 @click.option("--qe-isv-svn", type=click.IntRange(1, 0xFFFF), default=11, help="Version of the quoting enclave.")
 @click.option("--qe-mr-enclave", type=Hex(32), help="Its MRENCLAVE.  [default: its own for each version]")
 @json_option
-def init(
-    *, state: Path, authority: Path | None, ca: str, qe_isv_svn: int, qe_mr_enclave: bytes | None, as_json: bool
+def init(  # noqa: PLR0913  one argument an option
+    *,
+    state: Path,
+    authority: Path | None,
+    authority_files: Path | None,
+    if_absent: bool,
+    ca: str,
+    qe_isv_svn: int,
+    qe_mr_enclave: bytes | None,
+    as_json: bool,
 ) -> None:
     """Create a platform: a processor, its enclaves, and an authority that has certified it."""
     from quotehelper.platforms.simulated import provisioning
-    from quotehelper.platforms.simulated.state import describe
+    from quotehelper.platforms.simulated.state import PLATFORM_FILE, describe
 
-    provisioning.init(state, _now(), authority=authority, ca=ca, qe_isv_svn=qe_isv_svn, qe_mr_enclave=qe_mr_enclave)
+    if authority is not None and authority_files is not None:
+        raise click.UsageError("--authority and --authority-files name two authorities: give one")
+    if not (if_absent and (state / PLATFORM_FILE).exists()):
+        given = authority if authority_files is None else provisioning.read_authority_files(authority_files)
+        provisioning.init(state, _now(), authority=given, ca=ca, qe_isv_svn=qe_isv_svn, qe_mr_enclave=qe_mr_enclave)
     print_facts("Simulated platform", describe(state), as_json=as_json)
     if not as_json:
         talk(f"Serve it with: quotehelper serve --platform simulated --state {state}")

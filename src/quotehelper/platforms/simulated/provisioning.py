@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quotehelper.documents.collateral import from_files
@@ -32,7 +33,7 @@ from quotehelper.platforms.simulated.enclaves import (
     qe3_identity,
 )
 from quotehelper.platforms.simulated.json_fields import damaged
-from quotehelper.platforms.simulated.ruling import SETTINGS_FILE, encode_settings, read_settings
+from quotehelper.platforms.simulated.ruling import SETTINGS_FILE, encode_settings, parse_settings, read_settings
 from quotehelper.platforms.simulated.settings import CPU_SVN, PCK_TCB, initial
 from quotehelper.platforms.simulated.state import (
     AUTHORITY_DIRECTORY,
@@ -49,7 +50,7 @@ from quotehelper.platforms.simulated.state import (
 
 if TYPE_CHECKING:
     import datetime as dt
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from quotehelper.documents.collateral import Collateral
     from quotehelper.documents.pck import Certificate
@@ -63,16 +64,17 @@ def init(
     directory: Path,
     now: dt.datetime,
     *,
-    authority: Path | None = None,
+    authority: Path | Mapping[str, bytes] | None = None,
     ca: str = "processor",
     qe_isv_svn: int = QE3_ISV_SVN,
     qe_mr_enclave: bytes | None = None,
 ) -> PlatformState:
     """A new platform in ``directory``: a processor of its own, its enclaves, a certificate from ``now`` on.
 
-    ``authority``: the directory of another platform, whose authority certifies this one as well; without it, a new
-    authority. ``ca``: "processor" or "platform". Raises ConfigError if anything is in ``directory`` already, if it
-    can't be written, or if the other platform's state or authority can't be read; then nothing has changed.
+    ``authority``: the directory of another platform, whose authority certifies this one as well; or an authority's
+    files by name, of which this platform gets its copy; without either, a new authority. ``ca``: "processor" or
+    "platform". Raises ConfigError if anything is in ``directory`` already, if it can't be written, or if the other
+    authority can't be read; then nothing has changed.
     """
     private_files.refuse_occupied(directory)
     if ca not in FMSPC:
@@ -86,15 +88,30 @@ def init(
         pck_tcb=PCK_TCB,
         qe=EnclaveVersion(qe_isv_svn, qe3_identity(qe_isv_svn, qe_mr_enclave).mr_enclave),
         pce=EnclaveVersion(PCE_ISV_SVN, pce_identity().mr_enclave),
-        authority=directory / AUTHORITY_DIRECTORY if authority is None else read_state(authority).authority.absolute(),
+        authority=read_state(authority).authority.absolute()
+        if isinstance(authority, Path)
+        else directory / AUTHORITY_DIRECTORY,
     )
-    certifier = create(now) if authority is None else read_authority(state)
+    own: dict[str, bytes] = {}
+    if isinstance(authority, Path):
+        certifier = read_authority(state)
+    else:
+        certifier, own = _own_authority(state.authority, authority, now)
     files = {PLATFORM_FILE: _encode_checked(state), CHAIN_FILE: certify(state, certifier, now)}
-    if authority is None:
-        files[f"{AUTHORITY_DIRECTORY}/{SETTINGS_FILE}"] = encode_settings(initial())
-        files |= {f"{AUTHORITY_DIRECTORY}/{name}": content for name, content in encode_authority(certifier).items()}
-    private_files.create(directory, files)
+    private_files.create(directory, files | {f"{AUTHORITY_DIRECTORY}/{name}": content for name, content in own.items()})
     return state
+
+
+def _own_authority(
+    directory: Path, files: Mapping[str, bytes] | None, now: dt.datetime
+) -> tuple[Authority, dict[str, bytes]]:
+    """A new authority, or the one in ``files``, and its files, which are to be in ``directory``."""
+    if files is None:
+        made = create(now)
+        return made, {SETTINGS_FILE: encode_settings(initial())} | encode_authority(made)
+    raw = files.get(SETTINGS_FILE, encode_settings(initial()))
+    given = replace(_decoded(directory, files), settings=parse_settings(directory / SETTINGS_FILE, raw))
+    return given, {SETTINGS_FILE: raw} | encode_authority(given)
 
 
 def update_qe(directory: Path, isv_svn: int, mr_enclave: bytes | None = None) -> PlatformState:
@@ -215,8 +232,35 @@ def _encode_checked(state: PlatformState) -> bytes:
 def read_authority(state: PlatformState) -> Authority:
     """The authority that certifies the platform of ``state``, as it is set. Raises ConfigError if it can't be read."""
     contents = private_files.read(state.authority, *FILES)
-    try:
-        authority = decode_authority(dict(zip(FILES, contents, strict=True)))
-    except DecodeError as error:
-        raise damaged(state.authority / error.field, error.reason) from None
+    authority = _decoded(state.authority, dict(zip(FILES, contents, strict=True)))
     return replace(authority, settings=read_settings(state.authority))
+
+
+def read_authority_files(directory: Path) -> dict[str, bytes] | None:
+    """An authority's files in ``directory``, for ``init`` to copy; None if it holds none of them.
+
+    Unlike those of a state they may be links and open to a group, as a mounted Secret's are. Raises ConfigError if
+    one can't be read or has more than 64 KiB.
+    """
+    files = {}
+    try:
+        for path in map(directory.joinpath, (*FILES, SETTINGS_FILE)):
+            if path.exists():
+                with path.open("rb") as file:
+                    files[path.name] = file.read(private_files.SIZE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename}: {error.strerror}", "Let this process read the authority's files"
+        ) from None
+    for name, content in files.items():
+        if len(content) > private_files.SIZE_LIMIT:
+            raise damaged(directory / name, f"more than {private_files.SIZE_LIMIT} bytes")
+    return files or None
+
+
+def _decoded(directory: Path, files: Mapping[str, bytes]) -> Authority:
+    """The authority in ``files``, which are, or are to be, in ``directory``. Raises ConfigError."""
+    try:
+        return decode_authority(files)
+    except DecodeError as error:
+        raise damaged(directory / error.field, error.reason) from None
