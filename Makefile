@@ -3,6 +3,8 @@
 # make check  the whole static gate: style, types, import directions, a wheel that builds
 # make bench  the figures of docs/performance.md
 # make soak   long runs
+# make tools  kustomize, helm and kubeconform into build/tools, for the tests of the manifests; needs Go
+# make image  the slim container image, by buildah, from a base that you name or that debootstrap makes
 # make schema the protobuf modules of kube/kubelet_api, after their schemas have changed
 
 PYTHON ?= python3
@@ -45,6 +47,19 @@ bench: compiled
 
 soak: compiled
 	$(BIN)/python -m benchmarks.soak
+
+# Each is named by its module and pinned; Go's own checksum database and go.sum of each module hold what is fetched.
+TOOLS := build/tools
+.PHONY: tools
+tools:
+	@command -v go >/dev/null || { echo "make tools needs Go 1.26 or later" >&2; exit 1; }
+	GOBIN=$(CURDIR)/$(TOOLS) go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
+	GOBIN=$(CURDIR)/$(TOOLS) go install github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
+	GOBIN=$(CURDIR)/$(TOOLS) go install helm.sh/helm/v3/cmd/helm@v3.22.0
+
+.PHONY: image
+image: $(STAMP)
+	deploy/image/build
 
 format: $(STAMP)
 	$(BIN)/ruff format .
