@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from quotehelper.node.log import Level, Log, LogFormat, LogSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Self
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -25,13 +25,26 @@ DEADLINE_S = 60.0
 
 
 class Program:
-    """A program of ours as a process. ``lines`` is its log so far."""
+    """A program of ours as a process. ``lines`` is its log so far.
 
-    def __init__(self, *command: str, environment: Mapping[str, str] | None = None) -> None:
+    ``launcher``: a command that becomes it. ``pass_fds``: descriptors that it gets, by the same numbers.
+    """
+
+    def __init__(
+        self,
+        *command: str,
+        environment: Mapping[str, str] | None = None,
+        launcher: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.lines: list[str] = []
         self._news = threading.Condition()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "quotehelper", *command], stderr=subprocess.PIPE, text=True, env=environment
+            [*launcher, sys.executable, "-m", "quotehelper", *command],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            pass_fds=pass_fds,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

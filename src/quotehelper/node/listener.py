@@ -55,13 +55,20 @@ class Listener:
     """Listening sockets, and the claim on the path that goes with them. Ends by ``release`` or ``leave``.
 
     ``sockets``: the path's first, the abstract name's last if it was bound. Should the path be taken away, a further
-    socket is published there, and the former ones go on listening for whoever has mounted their files.
+    socket is published there, and the former ones go on listening for whoever has mounted their files. ``is_lent``:
+    the path and its socket are another process's, which keeps them.
     """
 
     def __init__(
-        self, settings: SocketSettings, sockets: tuple[socket.socket, ...], published: tuple[int, int] | None = None
+        self,
+        settings: SocketSettings,
+        sockets: tuple[socket.socket, ...],
+        published: tuple[int, int] | None = None,
+        *,
+        is_lent: bool = False,
     ) -> None:
         self._settings = settings
+        self.is_lent = is_lent
         self.sockets = sockets
         self._inode = published or inode(settings.path)
 
@@ -87,13 +94,17 @@ class Listener:
     def publish_again(self) -> None:
         """Put a further socket at the path, atomically over whatever socket is there. Raises ConfigError."""
         self.sockets = (_publish_over(self._settings), *self.sockets)[:MOST_SOCKETS]
+        self.is_lent = False
         self._inode = inode(self.path)
 
     def release(self) -> None:
         """Let nobody connect any more, give the path up if it still is ours, and close the sockets.
 
-        Whoever has connected before can still be accepted by processes that have the sockets too.
+        Whoever has connected before can still be accepted by processes that have the sockets too. What is lent is left.
         """
+        if self.is_lent:
+            self.leave()
+            return
         for listening in self.sockets:
             if listening.fileno() >= 0:
                 listening.shutdown(socket.SHUT_RD)
@@ -122,18 +133,24 @@ def take_over(settings: SocketSettings, log: Log) -> Listener:
 
 
 def adopt(
-    settings: SocketSettings, sockets: tuple[socket.socket, ...], published: tuple[int, int] | None, log: Log
+    settings: SocketSettings,
+    sockets: tuple[socket.socket, ...],
+    published: tuple[int, int] | None,
+    log: Log,
+    *,
+    is_lent: bool = False,
 ) -> Listener:
     """Go on with ``sockets`` that another instance listened to: clients don't notice, and see this process as peer.
 
-    ``published``: device and inode of what it had put at the path; None if that is not known.
+    ``published``: device and inode of what it had put at the path; None if that is not known. ``is_lent``: that one
+    goes on holding them.
     """
     for listening in sockets:
         listening.listen(BACKLOG)
     known = sorted(sockets, key=is_abstract)
     if not any(map(is_abstract, known)):
         known = list(_with_abstract(known, settings, log))
-    return Listener(settings, tuple(known), published)
+    return Listener(settings, tuple(known), published, is_lent=is_lent)
 
 
 def is_abstract(listening: socket.socket) -> bool:

@@ -14,7 +14,6 @@ An instance goes through these stages::
 from __future__ import annotations
 
 import contextlib
-import enum
 import json
 import os
 import signal
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from quotehelper.errors import ConfigError, QuoteHelperError
 from quotehelper.node import handover
+from quotehelper.node.activation import adopt_or_claim, inherit, refuse
 from quotehelper.node.config import encode_settings
 from quotehelper.node.crew import Crew
 from quotehelper.node.descriptors import raise_descriptor_limit
@@ -31,6 +31,7 @@ from quotehelper.node.listener import Listener, adopt, claim, listen_privately, 
 from quotehelper.node.log import Log
 from quotehelper.node.private_directory import Instance, PrivateDirectory, Quoting, boot_seconds
 from quotehelper.node.proving import Proving
+from quotehelper.node.stage import Stage
 from quotehelper.node.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -52,15 +53,6 @@ LOCK_S = 30.0
 EXIT_DONE, EXIT_REFUSED = 0, 1
 
 
-class Stage(enum.Enum):
-    """What an instance is doing."""
-
-    CANDIDATE = "candidate"
-    SERVING = "serving"
-    RETIRED = "retired"
-    ENDING = "ending"
-
-
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
@@ -80,11 +72,12 @@ class Supervisor:
         self._limits = reloadable.limits
         self._log = log
         self._stage = Stage.CANDIDATE
+        self._inherited = inherit(os.environ)  # before any process starts that could inherit them, too
         self._instance = Instance.new(settings.instance)
         self._private = None if settings.private_dir is None else PrivateDirectory(settings.private_dir, log)
         self._events = Events()
         self._signals = Signals(_HEEDED, self._events, self._heed_signal)
-        self._upkeep = Upkeep(settings, self._events, log, lambda: (self._stage.value, self._limits), self._reload)
+        self._upkeep = Upkeep(settings, self._events, log, lambda: (self._stage, self._limits), self._reload)
         self._crew = Crew(
             settings,
             self._events,
@@ -123,6 +116,7 @@ class Supervisor:
             self._log.announce("retired", reason="this instance has handed over earlier in this boot")
             self._upkeep.tell_ready("retired: has handed over earlier in this boot")
         elif self._private is not None and self._settings.take_over:
+            refuse(self._inherited)
             self._candidate = listen_privately(self._private.name(f"candidate.{os.urandom(4).hex()}.socket"))
             self._crew.start((self._candidate,))
         else:
@@ -133,7 +127,7 @@ class Supervisor:
         """Serve at once, at a path that nobody else serves. Raises ConfigError."""
         private = self._private
         with contextlib.nullcontext() if private is None else private.locked(LOCK_S):
-            self._serve(claim(self._settings.socket, self._log))
+            self._serve(adopt_or_claim(self._settings.socket, self._inherited, self._log))
             if private is not None:
                 private.set_owner(self._instance)
                 self._open_giver(private)
@@ -377,7 +371,9 @@ class Supervisor:
         self._close_candidate()
 
     def _give_path_up(self, listener: Listener) -> None:
-        """Remove the path and refuse further clients, unless another instance is about to take both."""
+        """Remove the path and refuse further clients, unless another instance, or systemd, goes on with both."""
+        if listener.is_lent:
+            self.pause()
         if self._private is None:
             listener.release()
             return

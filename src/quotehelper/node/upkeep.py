@@ -15,6 +15,7 @@ from quotehelper.node.counters import Counters, DaemonState, Supervision
 from quotehelper.node.health import HEARTBEAT_S
 from quotehelper.node.metrics_address import MetricsListener, parse_metrics_address
 from quotehelper.node.notification import Notifier
+from quotehelper.node.stage import Stage
 from quotehelper.platforms.simulated.state import PLATFORM_FILE
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ RELOAD_S = 5.0
 """Seconds after which a reload is told to have ended, should a serving process not have taken the new settings."""
 
 _STATES = {
-    "candidate": DaemonState.STARTING,
-    "serving": DaemonState.SERVING,
-    "retired": DaemonState.RETIRED,
-    "ending": DaemonState.ENDING,
+    Stage.CANDIDATE: DaemonState.STARTING,
+    Stage.SERVING: DaemonState.SERVING,
+    Stage.RETIRED: DaemonState.RETIRED,
+    Stage.ENDING: DaemonState.ENDING,
 }
-"""What the supervisor calls its stages."""
+"""How the counters call the stages."""
 
 
 class Upkeep:
@@ -53,7 +54,7 @@ class Upkeep:
         settings: Settings,
         events: Events,
         log: Log,
-        look: Callable[[], tuple[str, Limits]],
+        look: Callable[[], tuple[Stage, Limits]],
         reload: Callable[[], None],
     ) -> None:
         self._settings = settings
