@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from harness import DEADLINE_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
@@ -61,9 +62,16 @@ class Control:
 
     def wait_for_metric(self, name: str, value: float, **labels: str) -> None:
         """Wait until the metric has ``value``."""
+        self._wait(name, labels, lambda got: got == value)
+
+    def wait_for_more(self, name: str, than: float, **labels: str) -> float:
+        """The metric's value when it is greater ``than`` that."""
+        return self._wait(name, labels, lambda got: got > than)
+
+    def _wait(self, name: str, labels: Mapping[str, str], holds: Callable[[float], bool]) -> float:
         tick, got = threading.Event(), 0.0
         for _ in range(int(DEADLINE_S / 0.05)):
-            if (got := self.metric(name, **labels)) == value:
-                return
+            if holds(got := self.metric(name, **labels)):
+                return got
             tick.wait(0.05)
-        pytest.fail(f"{name}{labels} does not become {value}: {got}")
+        pytest.fail(f"{name}{labels} does not become what it should: {got}")

@@ -15,7 +15,7 @@ import pytest
 
 import frames
 from control_client import Control
-from harness import DEADLINE_S, Daemon, run_cli
+from harness import DEADLINE_S, Daemon, Program, run_cli
 from quotehelper.node import control as control_module
 from quotehelper.node.config import Settings
 from quotehelper.node.control import CONNECTIONS
@@ -58,6 +58,19 @@ def test_a_self_check_is_a_quote_as_clients_have_it(daemon: Daemon, control: Con
     assert control.metric("quotehelper_certificate_expiry_timestamp_seconds") > 1.7e9
     assert control.metric("quotehelper_ready") == 1
     assert daemon.process.poll() is None
+
+
+def test_what_intels_library_lacks_is_counted_and_seen_to_come_late(control: Control, tmp_path: Path) -> None:
+    library = tmp_path / "libsgx_dcap_ql.so.1"
+    options = ["--platform", "dcap", "--dcap-library", str(library), "--socket", str(tmp_path / "aesm.socket")]
+    with Program("serve", *options, "--metrics", str(control.path), "--self-check-interval", "1") as daemon:
+        daemon.wait_for(" ready ")
+        control.wait_for("/startupz", 503)
+        daemon.wait_for("WARNING SGX not usable")
+        before = control.wait_for_more("quotehelper_hardware_obstacles", 0)
+        library.write_bytes(b"")
+        control.wait_for_metric("quotehelper_hardware_obstacles", before - 1)
+        assert f"was={before:.0f} now={before - 1:.0f}" in daemon.wait_for("INFO SGX obstacles changed")
 
 
 def test_it_is_not_ready_while_no_quote_can_be_had_and_says_why_and_is_again(

@@ -172,8 +172,8 @@ class Control:
             return
         library, _enclaves, provider = self._settings.dcap
         was, self._obstacles = self._obstacles, len(obstacles(read_hardware(library=library, provider=provider)))
-        if was and not self._obstacles:
-            self._log.info("SGX usable now", was=f"{was} obstacles")
+        if was is not None and self._obstacles != was:
+            self._log.info("SGX obstacles changed", was=was, now=self._obstacles)
 
     def _take(self, finding: Finding) -> None:
         outcome = "undecided" if not finding.decided else "failed" if finding.problem else "passed"
