@@ -12,6 +12,8 @@
  *   --pause-ms P    each client waits 0.5 to 1.5 times P after a reply: a quiet client (0: as fast as it goes)
  *   --two-writes    header and body in two writes, as Intel's, Gramine's and enarx' clients
  *   --timeout S     seconds after which a client gives up (15, as Intel's)
+ *   --tell S        write "MOMENT answered COUNT" to standard error every S seconds, and "MOMENT failed KIND" for each
+ *                   failure; MOMENT is seconds of CLOCK_MONOTONIC
  *
  * Prints one JSON object. "requests" are those answered with errorCode 0, "seconds" the time in which they were.
  * Errors by kind: refused (no listener), again (EAGAIN: the listener's backlog is full, so a client with a connect
@@ -53,7 +55,7 @@ struct client {
 static struct {
     const char *socket_path, *frame_path;
     long clients, requests;
-    double seconds, warm_up, pause_ms, timeout;
+    double seconds, warm_up, pause_ms, timeout, tell;
     bool two_writes;
 } options = {.clients = 1, .seconds = 1, .timeout = 15};
 
@@ -63,6 +65,7 @@ static uint8_t frame[MAX_FRAME];
 static size_t frame_size;
 static int poller;
 static uint64_t now, begin, end; /* ns; begin: of what is counted */
+static uint64_t next_telling;    /* ns */
 static long started, answered, in_flight, resting;
 static long errors[ERRORS], statuses[256];
 static uint32_t reply_bytes;
@@ -119,8 +122,18 @@ static void rest(struct client *client, uint64_t ns) {
 }
 
 static void count_error(enum error kind) {
-    if (now >= begin)
-        errors[kind]++;
+    if (now < begin)
+        return;
+    errors[kind]++;
+    if (options.tell > 0)
+        fprintf(stderr, "%.3f failed %s\n", (double)now / (double)SECOND, error_names[kind]);
+}
+
+static void tell_progress(void) {
+    if (options.tell <= 0 || now < next_telling)
+        return;
+    next_telling = now + (uint64_t)(options.tell * (double)SECOND);
+    fprintf(stderr, "%.3f answered %ld\n", (double)now / (double)SECOND, answered);
 }
 
 static void close_client(struct client *client) {
@@ -265,6 +278,7 @@ static void run(void) {
         look_at_clock();
         for (int i = 0; i < n; i++)
             receive(events[i].data.ptr);
+        tell_progress();
     }
 }
 
@@ -298,7 +312,8 @@ static double number(const char *name, const char *text, double low, double high
 static void read_options(int argc, char **argv) {
     static const struct option known[] = {
         {"socket", 1, 0, 's'}, {"frame", 1, 0, 'f'},    {"clients", 1, 0, 'c'},    {"seconds", 1, 0, 't'}, {"requests", 1, 0, 'r'},
-        {"warm-up", 1, 0, 'w'}, {"pause-ms", 1, 0, 'p'}, {"two-writes", 0, 0, '2'}, {"timeout", 1, 0, 'o'}, {0, 0, 0, 0}};
+        {"warm-up", 1, 0, 'w'}, {"pause-ms", 1, 0, 'p'}, {"two-writes", 0, 0, '2'}, {"timeout", 1, 0, 'o'}, {"tell", 1, 0, 'l'},
+        {0, 0, 0, 0}};
     int letter, index = 0;
     while ((letter = getopt_long(argc, argv, "", known, &index)) != -1)
         switch (letter) {
@@ -310,6 +325,7 @@ static void read_options(int argc, char **argv) {
         case 'w': options.warm_up = number("warm-up", optarg, 0, 1e6); break;
         case 'p': options.pause_ms = number("pause-ms", optarg, 0, 1e6); break;
         case 'o': options.timeout = number("timeout", optarg, 0.001, 1e6); break;
+        case 'l': options.tell = number("tell", optarg, 0.001, 1e6); break;
         case '2': options.two_writes = true; break;
         default: exit(2);
         }

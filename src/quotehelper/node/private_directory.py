@@ -8,6 +8,7 @@ Shell. In a directory of mode 0700 that workloads never see::
     owner.json              the instance that serves
     retired.json            instances that never take the path again
     quoting.json            the quoting enclaves whose target info clients may hold
+    <file>.<id>.draft       a file about to be replaced
 
 Files are replaced whole. What can't be read counts as absent, and a warning says so: each instance writes anew what
 it is responsible for. Nothing in here outlives a boot, as no client does.
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from quotehelper.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from quotehelper.node.log import Log
@@ -35,6 +36,7 @@ _FILE_BYTES = 256 * 1024
 _RETIRED, _QUOTING = 256, 16
 """Entries kept: more instances, or quoting enclaves, than a boot sees."""
 _LOCK_LOOK_S = 0.05
+_DRAFT_S = 60.0
 
 
 class Instance(NamedTuple):
@@ -112,6 +114,20 @@ class PrivateDirectory:
         finally:
             os.close(fd)
 
+    def clear(self, is_dead: Callable[[str], bool]) -> None:
+        """Remove what instances left that were killed: dead candidates' sockets, and drafts. To be called locked.
+
+        ``is_dead`` says whether nobody listens at the socket at a path. A draft is written in a moment, and counts as
+        left behind after a minute.
+        """
+        for file in os.listdir(self.path):  # noqa: PTH208  pathlib costs 5 ms
+            path = self.name(file)
+            with contextlib.suppress(FileNotFoundError):
+                if (file.startswith("candidate.") and is_dead(path)) or (
+                    file.endswith(".draft") and time.time() - os.lstat(path).st_mtime > _DRAFT_S
+                ):
+                    os.unlink(path)  # noqa: PTH108  as above
+
     # Who serves, and who never will again
 
     def owner(self) -> Instance | None:
@@ -164,7 +180,7 @@ class PrivateDirectory:
         return document if isinstance(document, dict) else {}
 
     def _write(self, file: str, document: dict[str, Any]) -> None:
-        draft = self.name(f"{file}.{os.getpid()}.draft")
+        draft = self.name(f"{file}.{os.urandom(4).hex()}.draft")  # in containers two instances can have one pid
         try:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "w", encoding="utf-8") as stream:

@@ -37,14 +37,14 @@ def serve(settings: Settings, listeners: Sequence[socket.socket], log: Log, leas
     """
     wakeup = _heed_signals()
     limits = settings.reloadable().limits
-    named: list[Quoting] = []
+    named: dict[str, Quoting] = {}
 
     def open_platform(limits: Limits) -> Platform:
-        return open_overlapping(settings, limits.overlap_s, named, log, place.platform_row)
+        return open_overlapping(settings, limits.overlap_s, tuple(named.values()), log, place.platform_row)
 
     def say_ready() -> None:
         if (quoting := present(service.platform)) is not None:
-            named.append(quoting)
+            named[quoting.target_info] = quoting
         leash.send(Word.READY, json.dumps(quoting and quoting._asdict()).encode())
 
     def reload() -> None:

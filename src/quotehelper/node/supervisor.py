@@ -117,7 +117,9 @@ class Supervisor:
             self._upkeep.tell_ready("retired: has handed over earlier in this boot")
         elif self._private is not None and self._settings.take_over:
             refuse(self._inherited)
-            self._candidate = listen_privately(self._private.name(f"candidate.{os.urandom(4).hex()}.socket"))
+            with self._private.locked(LOCK_S):  # who sees a candidate's socket there sees it listen, or dead
+                self._private.clear(lambda path: owner_of(path) is None)
+                self._candidate = listen_privately(self._private.name(f"candidate.{os.urandom(4).hex()}.socket"))
             self._crew.start((self._candidate,))
         else:
             self._claim()

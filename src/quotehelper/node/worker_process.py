@@ -37,15 +37,15 @@ class _Opener:
         self._settings = settings
         self._row = row
         self._log = log
-        self._named: list[Quoting] = []
+        self._named: dict[str, Quoting] = {}
 
     def open(self) -> Platform:
         """The platform as its state is now. Raises ConfigError."""
-        platform = open_overlapping(
-            self._settings, self._settings.reloadable().limits.overlap_s, self._named, self._log, self._row
-        )
+        limits = self._settings.reloadable().limits
+        named = tuple(self._named.values())
+        platform = open_overlapping(self._settings, limits.overlap_s, named, self._log, self._row)
         if (quoting := present(platform)) is not None:
-            self._named.append(quoting)
+            self._named[quoting.target_info] = quoting
         return platform
 
 
