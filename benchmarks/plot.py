@@ -5,6 +5,7 @@ Drawn by hand, so that the picture is small, needs no font but the reader's, and
 
 from __future__ import annotations
 
+import itertools
 import math
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,10 +39,10 @@ _LINES = ("one", "two", "three")
 
 
 class Series(NamedTuple):
-    """One line: points (time, value) in the order of time."""
+    """One line: points (time, value) in the order of time. Where the value is None, the line is interrupted."""
 
     name: str
-    points: Sequence[tuple[float, float]]
+    points: Sequence[tuple[float, float | None]]
 
 
 class Panel(NamedTuple):
@@ -99,7 +100,7 @@ def steps(highest: float, most: int = _TICKS) -> list[float]:
 
 
 def _panel(panel: Panel, top: float, end: float) -> Iterator[str]:
-    ticks = steps(max((value for series in panel.series for _, value in series.points), default=0))
+    ticks = steps(max((value or 0 for series in panel.series for _, value in series.points), default=0))
     base = top + PANEL
 
     def height(value: float) -> float:
@@ -111,8 +112,10 @@ def _panel(panel: Panel, top: float, end: float) -> Iterator[str]:
     yield _text(16, top + PANEL / 2, panel.title, "ink", "middle", turned=True)
     at = LEFT
     for series, line in zip(panel.series, _LINES, strict=False):
-        points = " ".join(f"{_across(time, end):.1f},{height(value):.1f}" for time, value in series.points)
-        yield f'<polyline class="line {line}" points="{points}"/>'
+        for whole, part in itertools.groupby(series.points, lambda point: point[1] is not None):
+            points = " ".join(f"{_across(time, end):.1f},{height(value or 0):.1f}" for time, value in part)
+            if whole:
+                yield f'<polyline class="line {line}" points="{points}"/>'
         yield _line(at, base + 18, at + 24, base + 18, f"line {line}")
         yield _text(at + 30, base + 22, series.name, "ink")
         at += 52 + 7 * len(series.name)

@@ -50,6 +50,7 @@ STEPS, SAMPLES = 225, 360
 """Things done to the node, and looks at it, in the whole time, if there is time enough."""
 
 KILL_SUPERVISOR, KILL_CANDIDATE = "kill supervisor", "kill candidate"
+KILL_WORKER, KILL_CONTROL = "kill platform worker", "kill control process"
 RELOAD, HAND_OVER, OTHER_ENCLAVE, BURST = "reload", "hand-over", "hand-over, other QE", "burst"
 
 
@@ -93,7 +94,7 @@ def soak(state: Path | None, minutes: float, console: Console) -> Run:
     with platform(state) as ready:
         node = Node(ready)
         try:
-            clients = Clients(node.socket, ready, request_frames(node.socket, ready))
+            clients = Clients(node.socket, ready, request_frames(node.socket, ready), lambda: node.metrics)
             try:
                 run = _Soaking(node, clients, minutes * 60, console).run()
             finally:
@@ -127,7 +128,9 @@ class _Soaking:
         self._over = threading.Event()
         self._acts: dict[str, Callable[[], object]] = {
             KILL_SERVING: lambda: node.kill_child("serving"),
-            KILL_IN_BURST: self._kill_in_burst,
+            KILL_IN_BURST: lambda: self._kill_in_burst("serving"),
+            KILL_WORKER: lambda: self._kill_in_burst("worker_process"),
+            KILL_CONTROL: lambda: node.kill_child("control"),
             KILL_SUPERVISOR: node.kill_supervisor,
             KILL_CANDIDATE: node.kill_candidate,
             RELOAD: node.reload,
@@ -180,10 +183,10 @@ class _Soaking:
         with self._clients.burst():
             time.sleep(self._period_s / 2)
 
-    def _kill_in_burst(self) -> None:
+    def _kill_in_burst(self, kind: str) -> None:
         with self._clients.burst():
             time.sleep(0.2)
-            self._node.kill_child("serving")
+            self._node.kill_child(kind)
 
     def _watch(self) -> None:
         while not self._over.wait(self._interval_s):

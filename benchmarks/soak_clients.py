@@ -36,6 +36,8 @@ STEADY, PAUSE_MS = 8, 10
 CAREFUL = 2
 BURST = 64
 """Clients of a burst, which wait for nothing."""
+SCRAPE_S = 1.0
+"""Seconds between two looks at the metrics."""
 STALLED = 200
 """Clients that hold a connection without completing a request."""
 
@@ -102,10 +104,14 @@ class Stream:
 
 
 class Clients:
-    """All of them, at the socket ``server`` of a simulated platform in ``state``, until ``stop``."""
+    """All of them, at the socket ``server`` of a simulated platform in ``state``, until ``stop``.
 
-    def __init__(self, server: str, state: Path, frames: dict[str, bytes]) -> None:
+    ``metrics`` says where metrics are told at present.
+    """
+
+    def __init__(self, server: str, state: Path, frames: dict[str, bytes], metrics: Callable[[], Path]) -> None:
         self.seen = Seen()
+        self._metrics = metrics
         self._server = server
         self._frames = frames
         self._make_report = play_enclave(state)
@@ -117,6 +123,7 @@ class Clients:
             ("stalling", self._stall),
             ("malformed", self._send_nonsense),
             ("closing", self._connect_and_close),
+            ("scraping", self._scrape),
         ]
         self._threads = [threading.Thread(target=self._run, args=kind, daemon=True) for kind in kinds]
         for thread in self._threads:
@@ -183,6 +190,16 @@ class Clients:
     def _connect_and_close(self, _dice: random.Random) -> None:
         for _ in range(20):
             self._connect().close()
+
+    def _scrape(self, _dice: random.Random) -> None:
+        """Look at the metrics; that they are away for a moment with their process is no failure."""
+        with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
+            client.settimeout(PATIENCE_S)
+            client.connect(str(self._metrics()))
+            client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            while client.recv(65536):
+                pass
+        self._ended.wait(SCRAPE_S)
 
     def _connect(self) -> socket.socket:
         """A connection. That fails for nobody, good or bad."""

@@ -100,6 +100,11 @@ class Node:
         self._write_settings()
         self.present = self._start()
 
+    @property
+    def metrics(self) -> Path:
+        """Where the youngest instance tells its metrics."""
+        return self._directory / f"metrics-{self.instances}.socket"
+
     # What is done to it
 
     def hand_over(self, *, other_enclave: bool = False) -> None:
@@ -120,18 +125,15 @@ class Node:
         self.present = self._start()
         self._read_log(former)
 
-    def kill_child(self, kind: str) -> bool:
-        """Kill a process of ``kind``, and see it replaced; False if there is none."""
+    def kill_child(self, kind: str) -> None:
+        """Kill a process of ``kind``, and see it replaced."""
         before = self.present.children()[kind]
-        if not before:
-            return False
         os.kill(before[0], signal.SIGKILL)
         give_up = time.monotonic() + PATIENCE_S
         while len(now := self.present.children()[kind]) < len(before) or before[0] in now:
             if time.monotonic() > give_up:
                 raise BenchError(f"a killed {kind} process was not replaced:\n{self.present.log.read_text()}")
             time.sleep(0.05)
-        return True
 
     def kill_candidate(self) -> None:
         """Kill an instance before it serves."""
@@ -181,7 +183,7 @@ class Node:
         while self._relieved or self._leaving:
             self.look_after()
             time.sleep(0.05)
-        kept = {"aesm.socket"} & {file.name for file in self._directory.iterdir()}
+        kept = {file.name for file in self._directory.iterdir() if file.name == "aesm.socket" or file.name[0] == "."}
         kept |= {file.name for file in self._private.iterdir()}
         kept -= {"lock", "handover.socket", "owner.json", "retired.json", "quoting.json"}
         if kept:
@@ -223,7 +225,8 @@ class Node:
     def _command(self) -> list[str]:
         options = ("--private-dir", str(self._private), "--take-over", "--processes", str(PROCESSES))
         more = ("--config", str(self._settings), "--qe-isv-svn", str(SVNS[self._svn]))
-        return serve_command(self._state, self.socket, *options, *more)
+        beside = ("--platform-process", "worker", "--metrics", str(self.metrics))
+        return serve_command(self._state, self.socket, *options, *more, *beside)
 
     def _write_settings(self) -> None:
         self._reloads += 1

@@ -100,13 +100,19 @@ def load(file: Path) -> Run:
 
 def complaints_of(run: Run) -> list[str]:
     """What went wrong: nothing, one hopes."""
-    stayed = [sample.serving for sample in run.samples if run.stay[0] <= sample.moment <= run.stay[1]]
     return [
         *unexplained(run.failures, run.marks),
         *grown([each.look for each in run.aged], "instances of the same age"),
-        *grown(stayed[len(stayed) // 10 :], "the instance that stays"),
+        *grown(_stayed(run), "the instance that stays"),
         *run.complaints,
     ]
+
+
+def _stayed(run: Run) -> list[Look]:
+    """Looks at the instance that stays, once it is there and has warmed up."""
+    begin, end = run.stay
+    warm = begin + (end - begin) / 10
+    return [each.serving for each in run.samples if warm <= each.moment <= end and each.serving.processes]
 
 
 def unexplained(failures: Iterable[Failure], marks: Iterable[Mark]) -> list[str]:
@@ -146,7 +152,7 @@ def table(run: Run, complaints: Sequence[str]) -> list[tuple[str, str]]:
     failed = Counter(f"{failure.who}, {failure.kind}" for failure in run.failures)
     looks = [each.look for each in run.aged]
     third = max(1, len(looks) // 3)
-    stayed = [sample.serving for sample in run.samples if run.stay[0] <= sample.moment <= run.stay[1]]
+    stayed = _stayed(run)
     return [
         ("time", f"{(run.end - run.begin) / 60:.1f} min; {run.machine}"),
         ("done to the node", _counted(done)),
@@ -179,8 +185,21 @@ def picture(run: Run) -> Plot:
     def minutes(moment: float) -> float:
         return max(0.0, (moment - run.begin) / 60)
 
-    def line(name: str, value: Callable[[Sample], float]) -> Series:
-        return Series(name, [(minutes(sample.moment), value(sample)) for sample in run.samples])
+    def line(name: str, look: Callable[[Sample], Look], value: Callable[[Look], float]) -> Series:
+        looks = [(sample.moment, look(sample)) for sample in run.samples]
+        return Series(name, [(minutes(moment), value(each) if each.processes else None) for moment, each in looks])
+
+    def serving(sample: Sample) -> Look:
+        return sample.serving
+
+    def node(sample: Sample) -> Look:
+        return sample.node
+
+    def pss(look: Look) -> float:
+        return look.pss_kib / 1024
+
+    def descriptors(look: Look) -> float:
+        return look.descriptors
 
     names = dict.fromkeys(mark.name for mark in sorted(run.marks, key=lambda mark: mark.name))
     return Plot(
@@ -192,15 +211,15 @@ def picture(run: Run) -> Plot:
             Panel(
                 "memory (PSS), MiB",
                 [
-                    line("instance that serves", lambda sample: sample.serving.pss_kib / 1024),
-                    line("all processes, retired ones included", lambda sample: sample.node.pss_kib / 1024),
+                    line("instance that serves", serving, pss),
+                    line("all processes, retired ones included", node, pss),
                 ],
             ),
             Panel(
                 "open descriptors",
                 [
-                    line("instance that serves", lambda sample: sample.serving.descriptors),
-                    line("all processes (clients' connections left aside)", lambda sample: sample.node.descriptors),
+                    line("instance that serves", serving, descriptors),
+                    line("all processes (clients' connections left aside)", node, descriptors),
                 ],
             ),
         ],

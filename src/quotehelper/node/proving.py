@@ -12,16 +12,30 @@ import signal
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from quotehelper.node.listener import listen_privately, owner_of
+
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from quotehelper.node.events import Events
+    from quotehelper.node.private_directory import PrivateDirectory
 
 PROOF_S = 60.0
 """Seconds that an examination may take; on the simulated platform it takes one."""
 
 _VERDICT_BYTES = 256 * 1024
 _READ_SIZE = 65536
+
+
+def listen_as_candidate(private: PrivateDirectory, patience_s: float) -> socket.socket:
+    """A listening socket in ``private``, for who does not serve yet; what killed instances left there is removed.
+
+    Locked, so that whoever sees a candidate's socket there sees it listen, or dead. Raises ConfigError.
+    """
+    with private.locked(patience_s):
+        private.clear(lambda path: owner_of(path) is None)
+        return listen_privately(private.name(f"candidate.{os.urandom(4).hex()}.socket"))
 
 
 class Told(NamedTuple):

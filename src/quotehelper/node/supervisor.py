@@ -27,10 +27,10 @@ from quotehelper.node.crew import Crew
 from quotehelper.node.descriptors import raise_descriptor_limit
 from quotehelper.node.events import Events, Signals
 from quotehelper.node.handover import Giver, HandoverFailed, Refused
-from quotehelper.node.listener import Listener, adopt, claim, listen_privately, owner_of, take_over
+from quotehelper.node.listener import Listener, adopt, claim, owner_of, take_over
 from quotehelper.node.log import Log
 from quotehelper.node.private_directory import Instance, PrivateDirectory, Quoting, boot_seconds
-from quotehelper.node.proving import Proving
+from quotehelper.node.proving import Proving, listen_as_candidate
 from quotehelper.node.stage import Stage
 from quotehelper.node.upkeep import Upkeep
 
@@ -117,9 +117,7 @@ class Supervisor:
             self._upkeep.tell_ready("retired: has handed over earlier in this boot")
         elif self._private is not None and self._settings.take_over:
             refuse(self._inherited)
-            with self._private.locked(LOCK_S):  # who sees a candidate's socket there sees it listen, or dead
-                self._private.clear(lambda path: owner_of(path) is None)
-                self._candidate = listen_privately(self._private.name(f"candidate.{os.urandom(4).hex()}.socket"))
+            self._candidate = listen_as_candidate(self._private, LOCK_S)
             self._crew.start((self._candidate,))
         else:
             self._claim()
