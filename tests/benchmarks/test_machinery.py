@@ -12,7 +12,6 @@ from benchmarks.figures import Figure, Target
 from benchmarks.limits import beside_signing, cryptography_sign_s, openssl_sign_s
 from benchmarks.rig import BenchError
 from benchmarks.run import GROUPS
-from benchmarks.soak import Sample, grown, sparkline
 from benchmarks.verification import QUOTES, make_evidence
 from benchmarks.workload import request_frames
 from quotehelper.documents.tcb_info import TcbStatus
@@ -127,30 +126,6 @@ def test_an_error_status_is_noticed(daemon: Daemon, state: Path) -> None:
     refused = frame[:100] + bytes([frame[100] ^ 1]) + frame[101:]
     with pytest.raises(BenchError, match="status 47"):
         check_answer("quote", refused, daemon.exchange(refused))
-
-
-def test_a_short_soak_passes(benchmark_module: Run, state: Path) -> None:
-    done = benchmark_module("soak", "--minutes", "0.05", "--state", str(state))
-    assert "nothing grew, no good request failed" in done.stdout
-
-
-def samples(*rss: int) -> list[Sample]:
-    return [Sample(at, kib, 2 * kib, 10, 1000.0) for at, kib in enumerate(rss)]
-
-
-def test_memory_that_grows_is_noticed() -> None:
-    growing = samples(*range(20_000, 30_000, 500))
-    assert grown(growing) == ["the daemon's memory grew from 21,250 to 29,250 KiB"]
-
-
-def test_memory_that_is_taken_once_is_no_growth() -> None:
-    assert grown(samples(15_000, *[20_000] * 20)) == []
-
-
-def test_a_sparkline_goes_from_the_lowest_to_the_highest() -> None:
-    assert sparkline([1, 2, 3, 8]) == "▁▂▃█"
-    assert sparkline([5, 5]) == "▁▁"
-    assert len(sparkline(range(1000))) == 40
 
 
 def test_a_target_judges_from_its_side() -> None:

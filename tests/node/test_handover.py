@@ -456,13 +456,14 @@ def test_a_removed_directory_is_made_again(start_daemon: Callable[..., Daemon], 
     assert answers(daemon.path)
 
 
-def test_something_that_is_no_socket_in_its_place_is_named_and_left(serving: Daemon) -> None:
+def test_something_that_is_no_socket_in_its_place_is_moved_aside_with_a_warning(serving: Daemon) -> None:
     serving.path.unlink()
     serving.path.mkdir()
-    assert "is a directory" in serving.wait_for("ERROR path lost")
-    serving.path.rmdir()
-    serving.wait_for("WARNING published again")
+    (serving.path / "kept").touch()
+    assert 'was="a directory"' in serving.wait_for("WARNING published again")
     assert answers(serving.path)
+    (aside,) = serving.path.parent.glob("*.aside")
+    assert (aside / "kept").exists()
 
 
 def test_without_a_private_directory_another_live_owner_is_told_not_fought(start_daemon: Callable[..., Daemon]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from quotehelper.aesm.transport import ABSTRACT_NAME
 from quotehelper.errors import ConfigError
 from quotehelper.node.config import SocketSettings
-from quotehelper.node.listener import claim
+from quotehelper.node.listener import MOST_SOCKETS, Listener, claim
 from quotehelper.node.log import Log, LogSettings
 
 if TYPE_CHECKING:
@@ -158,3 +158,59 @@ def test_a_taken_abstract_name_is_a_warning_that_names_the_owner(path: str) -> N
     assert "WARNING abstract socket not bound" in line
     assert re.search(rf"owner=\"process {os.getpid()} ", line)
     assert "--no-abstract-socket" in line
+
+
+# Publishing again and again
+
+
+def bound(address: str | bytes) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(address)
+    listening.listen()
+    return listening
+
+
+def test_however_often_it_is_published_again_the_first_socket_and_the_abstract_one_stay(path: str) -> None:
+    first, abstract = bound(path), bound(b"\0" + os.urandom(8))
+    listener = Listener(SocketSettings(path), (first, abstract))
+    for _ in range(MOST_SOCKETS + 2):
+        Path(path).unlink()
+        listener.publish_again()
+    assert len(listener.sockets) == MOST_SOCKETS
+    assert first in listener.sockets
+    assert listener.has_abstract
+    assert listener.holds_path()
+    assert all(listening.fileno() >= 0 for listening in listener.sockets)
+    listener.release()
+
+
+def test_a_socket_of_another_process_does_not_count_as_published(path: str) -> None:
+    code = "import socket, sys; s = socket.socket(1); s.bind(sys.argv[1]); s.listen(); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as quicker:
+        assert quicker.stdout is not None
+        quicker.stdout.readline()
+        listener = Listener(SocketSettings(path), ())
+        assert not listener.holds_path()
+        assert listener.published is None
+
+
+def test_a_mode_that_was_taken_away_is_given_back_on_the_same_inode(path: str, log: Log) -> None:
+    listener = claim(SocketSettings(path), log)
+    before = Path(path).stat().st_ino
+    Path(path).chmod(0)
+    assert listener.mend_access()
+    assert not listener.mend_access()
+    assert stat.S_IMODE(Path(path).stat().st_mode) == 0o666
+    assert Path(path).stat().st_ino == before
+    listener.release()
+
+
+def test_permissions_taken_from_the_directory_are_given_back_and_more_are_left(tmp_path: Path, log: Log) -> None:
+    path = tmp_path / "aesmd" / "aesm.socket"
+    listener = claim(SocketSettings(str(path)), log)
+    path.parent.chmod(0o700)
+    assert listener.mend_access()
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
+    path.parent.chmod(0o775)
+    assert not listener.mend_access()
+    listener.release()

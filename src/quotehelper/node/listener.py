@@ -70,7 +70,8 @@ class Listener:
         self._settings = settings
         self.is_lent = is_lent
         self.sockets = sockets
-        self._inode = published or inode(settings.path)
+        self._inode = published or _own_inode(settings.path)
+        self._directory_mode = _mode(_directory(settings.path))
 
     @property
     def path(self) -> str:
@@ -92,10 +93,29 @@ class Listener:
         return self._inode is not None and inode(self.path) == self._inode
 
     def publish_again(self) -> None:
-        """Put a further socket at the path, atomically over whatever socket is there. Raises ConfigError."""
-        self.sockets = (_publish_over(self._settings), *self.sockets)[:MOST_SOCKETS]
+        """Put a further socket at the path, atomically over whatever socket is there. Raises ConfigError.
+
+        Beyond `MOST_SOCKETS` the socket published last before this one goes, not
+        the first, which clients have had the time to mount.
+        """
+        published = _publish_over(self._settings)
+        abstract = [listening for listening in self.sockets if is_abstract(listening)]
+        earlier = [listening for listening in self.sockets if not is_abstract(listening)]
+        if len(earlier) + len(abstract) >= MOST_SOCKETS:
+            earlier.pop(0).close()
+        self.sockets = (published, *earlier, *abstract)
         self.is_lent = False
-        self._inode = inode(self.path)
+        self._inode = _own_inode(self.path)
+
+    def mend_access(self) -> bool:
+        """Give socket and directory the permissions back that they had at the beginning; whether that was needed."""
+        mended = False
+        if self.holds_path() and _mode(self.path) != self._settings.mode:
+            mended = _change_mode(self.path, self._settings.mode, self._inode)
+        found = _mode(_directory(self.path))
+        if self._directory_mode is not None and found is not None and self._directory_mode & ~found:
+            mended |= _change_mode(_directory(self.path), self._directory_mode, inode(_directory(self.path)))
+        return mended
 
     def release(self) -> None:
         """Let nobody connect any more, give the path up if it still is ours, and close the sockets.
@@ -163,7 +183,7 @@ def owner_of(path: str) -> Peer | None:
     try:
         return _owner(path)
     except OSError as error:
-        raise _cannot_listen(path, error) from error
+        raise cannot_listen(path, error) from error
 
 
 def listen_privately(path: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
@@ -174,8 +194,46 @@ def listen_privately(path: str, kind: socket.SocketKind = socket.SOCK_STREAM) ->
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise _cannot_listen(path, error) from error
+        raise cannot_listen(path, error) from error
     return listening
+
+
+def _own_inode(path: str) -> tuple[int, int] | None:
+    """Device and inode at ``path`` if this very process listens there: somebody may have been quicker than we."""
+    found = inode(path)
+    with contextlib.suppress(OSError):
+        if (owner := _owner(path)) is not None and owner.pid == os.getpid() and inode(path) == found:
+            return found
+    return None
+
+
+def _directory(path: str) -> str:
+    return os.path.dirname(path) or "."  # noqa: PTH120  pathlib costs a serving process 5 ms
+
+
+def _mode(path: str) -> int | None:
+    try:
+        return stat.S_IMODE(os.lstat(path).st_mode)
+    except OSError:
+        return None
+
+
+def _change_mode(path: str, mode: int, expected: tuple[int, int] | None) -> bool:
+    """Give what is at ``path`` a mode, unless it is something else than ``expected``; whether it could be."""
+    try:
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        found = os.fstat(fd)
+        if (found.st_dev, found.st_ino) != expected:
+            return False
+        os.chmod(f"/proc/self/fd/{fd}", mode)  # noqa: PTH101  by descriptor: the path may lead elsewhere by now
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def _with_abstract(sockets: list[socket.socket], settings: SocketSettings, log: Log) -> tuple[socket.socket, ...]:
@@ -187,8 +245,7 @@ def _with_abstract(sockets: list[socket.socket], settings: SocketSettings, log: 
 def _publish_over(settings: SocketSettings) -> socket.socket:
     """A listening socket, complete before it is renamed to the path: no client ever meets a half-made one."""
     path = settings.path
-    directory = os.path.dirname(path) or "."  # noqa: PTH120  pathlib costs a serving process 5 ms
-    draft = f"{directory}/.{os.urandom(3).hex()}"
+    draft = f"{_directory(path)}/.{os.urandom(3).hex()}"
     listening = _new_socket()
     try:
         _check_obstacle(path)
@@ -196,15 +253,16 @@ def _publish_over(settings: SocketSettings) -> socket.socket:
         _bind(listening, draft, settings.mode)
         try:
             if settings.group is not None:
-                os.chown(draft, -1, settings.group)
+                os.chown(draft, -1, settings.group, follow_symlinks=False)  # others may write to the directory
             listening.listen(BACKLOG)
             os.rename(draft, path)  # noqa: PTH104  as above
         except OSError:
-            os.unlink(draft)  # noqa: PTH108  as above
+            with contextlib.suppress(OSError):
+                os.unlink(draft)  # noqa: PTH108  as above
             raise
     except OSError as error:
         listening.close()
-        raise _cannot_listen(path, error) from error
+        raise cannot_listen(path, error) from error
     except ConfigError:
         listening.close()
         raise
@@ -218,11 +276,11 @@ def _publish(settings: SocketSettings) -> socket.socket:
         _make_room(path)
         _bind(listening, path, settings.mode)
         if settings.group is not None:
-            os.chown(path, -1, settings.group)
+            os.chown(path, -1, settings.group, follow_symlinks=False)  # others may write to the directory
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise _cannot_listen(path, error) from error
+        raise cannot_listen(path, error) from error
     except ConfigError:
         listening.close()
         raise
@@ -273,7 +331,7 @@ def _check_obstacle(path: str) -> bool:
 def _make_directory(path: str) -> None:
     """Make the directory that is to hold the socket, as Intel's unit does; its parents must be there."""
     with contextlib.suppress(FileExistsError):
-        os.mkdir(os.path.dirname(path) or ".", 0o755)  # noqa: PTH102, PTH120  as below
+        os.mkdir(_directory(path), 0o755)  # noqa: PTH102  pathlib costs a serving process 5 ms
 
 
 def _owner(address: str | bytes) -> Peer | None:
@@ -326,14 +384,16 @@ def inode(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _cannot_listen(path: str, error: OSError) -> ConfigError:
-    directory = os.path.dirname(path) or "."  # noqa: PTH120  pathlib costs a serving process 5 ms
+def cannot_listen(path: str, error: OSError) -> ConfigError:
+    """The error that says why no socket can be had at ``path``, and what to do."""
+    directory = _directory(path)
     remedies = {
         errno.ENOENT: f"Create {directory} first, owned by the daemon's user",
         errno.ENOTDIR: f"{directory} is not a directory: remove it and create one",
         errno.EACCES: f"Give uid {os.geteuid()} write permission on {directory}, or use --socket",
         errno.EPERM: f"Give uid {os.geteuid()} the right to it: --socket-group takes a group the daemon is a member of",
         errno.EROFS: f"{directory} is mounted read-only: mount it writable for the daemon",
+        errno.ENOSPC: f"Make room on the file system of {directory}: no further file can be made there",
         errno.EADDRINUSE: "Another daemon took the path at the same moment: start only one",
     }
     named = errno.errorcode.get(error.errno or 0, "")

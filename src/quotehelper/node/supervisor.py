@@ -27,6 +27,7 @@ from quotehelper.node.crew import Crew
 from quotehelper.node.descriptors import raise_descriptor_limit
 from quotehelper.node.events import Events, Signals
 from quotehelper.node.handover import Giver, HandoverFailed, Refused
+from quotehelper.node.keeping import Kept, keep
 from quotehelper.node.listener import Listener, adopt, claim, owner_of, take_over
 from quotehelper.node.log import Log
 from quotehelper.node.private_directory import Instance, PrivateDirectory, Quoting, boot_seconds
@@ -282,32 +283,19 @@ class Supervisor:
         """See to it that the path leads here, unless a later instance has taken it."""
         self._events.after("path", LOOK_S, self._look_at_path)
         listener = self._listener
-        if listener is None or listener.holds_path():
+        if listener is None:
             return
-        owner = None if self._private is None else self._private.owner()
+        owner = None if listener.holds_path() or self._private is None else self._private.owner()
         if owner is not None and owner != self._instance and owner.is_later_than(self._instance):
             self._retire(
                 f"instance {owner.name} has taken the path over", "Nothing: end this process when it suits you"
             )
             return
-        try:
-            thief = owner_of(listener.path)
-            if self._private is None and thief is not None:
-                self._events.cancel("path")
-                remedy = "end that process and restart this one, or restart this one with --private-dir and --take-over"
-                self._log.error("path lost", path=listener.path, owner=thief, remedy=remedy)
-                return
-            listener.publish_again()
-        except ConfigError as error:
-            self._log.error("path lost", path=listener.path, reason=error.problem, remedy=error.remedy)
-            return
-        self._crew.listen(self._sockets())
-        self._log.warning(
-            "published again",
-            path=listener.path,
-            was=f"served by {thief}" if thief else "gone",
-            remedy="let nobody else write to the directory",
-        )
+        kept = keep(listener, self._log, may_fight=self._private is not None)
+        if kept is Kept.PUBLISHED:
+            self._crew.listen(self._sockets())
+        elif kept is Kept.LEFT:
+            self._events.cancel("path")
 
     # Events
 
