@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 COMPATIBILITY = (ROOT / "docs" / "compatibility.md").read_text()
-ROWS = re.findall(r"^\| (\d+) \| ([^|]+) \| ([^|]+) \|$", COMPATIBILITY, re.MULTILINE)
+DEFECTS = COMPATIBILITY.partition("# Defects of Intel's service")[2].partition("\n# ")[0]
+ROWS = re.findall(r"^\| (\d+) \| ([^|]+) \| ([^|]+) \|$", DEFECTS, re.MULTILINE)
 TO_COME = "to come"
 
 
