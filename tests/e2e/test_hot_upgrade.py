@@ -132,9 +132,13 @@ def wait_until_asked(private: Path) -> None:
 
 
 def test_2_the_old_supervisor_killed_while_it_is_asked_costs_no_client_of_the_directory_anything(
-    start: Callable[..., Daemon], private: Path, asking: Callable[[Path], Asking]
+    start: Callable[..., Daemon], private: Path, tmp_path: Path, asking: Callable[[Path], Asking]
 ) -> None:
-    old = start()
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[limits]\norphan_s = 600\n")
+    old = start("--config", str(settings))
+    (orphan,) = old.children()
+    handle = os.pidfd_open(orphan)
     client = asking(old.path)
     os.kill(old.process.pid, signal.SIGSTOP)  # so that the new one waits for its answer
     new = start(ready=False)
@@ -143,6 +147,8 @@ def test_2_the_old_supervisor_killed_while_it_is_asked_costs_no_client_of_the_di
     new.wait_for(" ready ")
     client.wait()
     assert client.stop() == []
+    assert select.select([handle], [], [], DEADLINE_S)[0], "the orphan ends though the path had changed at once"
+    os.close(handle)
 
 
 @pytest.mark.parametrize("steps", [1, 2])

@@ -26,7 +26,11 @@ class Reins(NamedTuple):
 
 
 class Orphan(NamedTuple):
-    """A serving process without a supervisor: what was at the path when it lost it, and when to end at the latest."""
+    """A serving process without a supervisor.
+
+    ``published``: what was at the path when it was told what to listen to; when it loses its supervisor, another
+    instance may be there already. ``until``: when to end at the latest.
+    """
 
     published: object
     until: float

@@ -68,9 +68,9 @@ class ServingLoop:
         self._poller = select.epoll()
         self._listeners: dict[int, socket.socket] = {}
         self._end_by: float | None = None
+        self._published = reins.published
         self._listen(listeners)
         self._wakeup, self._leash = reins.wakeup, reins.leash
-        self._published = reins.published
         self._orphan: Orphan | None = None
         self._poller.register(self._wakeup, select.EPOLLIN)
         self._poller.register(self._leash.fileno(), select.EPOLLIN)
@@ -336,10 +336,10 @@ class ServingLoop:
                 self._leash.send(Word.LISTENING)
             return
         self._poller.unregister(self._leash.fileno())
-        if self._published is None or self._end_by is not None:
+        if self._published is None or self._end_by is not None or not self._listeners:
             self._begin_end("the supervisor has gone")
         else:
-            self._orphan = Orphan(self._published(), self._now + self.limits.orphan_s)
+            self._orphan = Orphan(self._was_published, self._now + self.limits.orphan_s)
             self._log.error(
                 "supervisor gone",
                 consequence=f"serving goes on until another instance takes over, at most {self.limits.orphan_s:g} s",
@@ -357,6 +357,7 @@ class ServingLoop:
         for listening in sockets:
             self._listeners[listening.fileno()] = listening
             self._poller.register(listening, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        self._was_published = self._published and self._published()
 
     def _live_on(self, orphan: Orphan) -> None:
         """Without a supervisor: end when clients have somewhere else to go, or nobody ever came."""
