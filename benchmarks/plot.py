@@ -110,13 +110,14 @@ def _panel(panel: Panel, top: float, end: float) -> Iterator[str]:
         yield _line(LEFT, height(tick), WIDTH - RIGHT, height(tick), "grid" if tick else "axis")
         yield _text(LEFT - 8, height(tick) + 4, f"{tick:,g}" if tick < 1e6 else f"{tick:,.0f}", "soft", "end")
     yield _text(16, top + PANEL / 2, panel.title, "ink", "middle", turned=True)
-    at = LEFT
-    for series, line in zip(panel.series, _LINES, strict=False):
+    for series, look in reversed(list(zip(panel.series, _LINES, strict=False))):  # the first lies on top
         for whole, part in itertools.groupby(series.points, lambda point: point[1] is not None):
             points = " ".join(f"{_across(time, end):.1f},{height(value or 0):.1f}" for time, value in part)
             if whole:
-                yield f'<polyline class="line {line}" points="{points}"/>'
-        yield _line(at, base + 18, at + 24, base + 18, f"line {line}")
+                yield f'<polyline class="line {look}" points="{points}"/>'
+    at = LEFT
+    for series, look in zip(panel.series, _LINES, strict=False):
+        yield _line(at, base + 18, at + 24, base + 18, f"line {look}")
         yield _text(at + 30, base + 22, series.name, "ink")
         at += 52 + 7 * len(series.name)
 

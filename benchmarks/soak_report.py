@@ -203,7 +203,7 @@ def picture(run: Run) -> Plot:
 
     names = dict.fromkeys(mark.name for mark in sorted(run.marks, key=lambda mark: mark.name))
     return Plot(
-        f"{STEADY + CAREFUL} good clients and four kinds of bad ones; {len(run.marks)} steps done to the daemon",
+        f"{STEADY + CAREFUL} good clients and three kinds of bad ones; {len(run.marks)} steps done to the daemon",
         "time, minutes",
         minutes(run.end),
         [

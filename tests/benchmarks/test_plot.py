@@ -41,14 +41,14 @@ def test_axes_lines_and_lanes_are_named(drawn: ET.Element) -> None:
 
 
 def test_a_higher_value_stands_higher_and_a_later_one_further_right(drawn: ET.Element) -> None:
-    (first, second, third) = lines(drawn)[0]
+    (first, second, third) = lines(drawn)[1]
     assert first[1] > second[1] == third[1]
     assert first[0] < second[0] < third[0]
     assert second[0] - first[0] == pytest.approx(third[0] - second[0], abs=0.2)
 
 
 def test_a_line_is_interrupted_where_there_is_no_value(drawn: ET.Element) -> None:
-    assert [len(line) for line in lines(drawn)] == [3, 1, 2, 2]
+    assert [len(line) for line in lines(drawn)] == [1, 3, 2, 2]
 
 
 def test_all_is_within_the_picture(drawn: ET.Element) -> None:

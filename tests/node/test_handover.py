@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import stat
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness import Daemon as Running
+
+
+CONTROL = "quotehelper.node.control"
 
 
 @pytest.fixture
@@ -358,12 +362,77 @@ def test_a_predecessor_that_gives_no_sockets_is_replaced_at_the_path(
         assert "the path is taken over" in successor.wait_for("WARNING no hand-over")
 
 
+def test_a_predecessor_that_gave_the_successor_up_is_asked_again_until_it_knows(
+    private: Path, start: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """It gives its sockets, and hears "taken" no more, as when the successor is held up for seconds."""
+    heard: list[str] = []
+
+    def converse(impatient: bool) -> None:  # noqa: FBT001  one of two
+        peer, _ = asked.accept()
+        with peer:
+            hear(peer)
+            say(peer, {"message": "welcome", "version": 2})
+            hear(peer)
+            answer = {"message": "listeners", "inode": None}
+            socket.send_fds(peer, [json.dumps(answer).encode()], [clients.fileno()])
+            if not impatient:
+                heard.append(hear(peer)["message"])
+
+    def give() -> None:
+        converse(impatient=True)
+        converse(impatient=False)
+
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked,
+        socket.socket(socket.AF_UNIX) as clients,
+    ):
+        for listening, at in ((asked, private / "handover.socket"), (clients, tmp_path / "clients.socket")):
+            listening.bind(str(at))
+            listening.listen()
+        asked.settimeout(DEADLINE_S)
+        thread = threading.Thread(target=give)
+        thread.start()
+        successor = start("--take-over")
+        thread.join(DEADLINE_S)
+        assert heard == ["taken"]
+        assert answers(tmp_path / "clients.socket")
+        successor.wait_for("WARNING published again")
+
+
+def test_what_can_not_be_replaced_at_the_hand_over_socket_is_told_and_it_serves(
+    private: Path, start: Callable[..., Daemon]
+) -> None:
+    (private / "handover.socket").mkdir()
+    successor = start("--take-over")
+    successor.wait_for("ERROR hand-over not offered")
+    assert answers(successor.path)
+
+
 def test_who_is_refused_stays_passive(private: Path, start: Callable[..., Daemon]) -> None:
     with giver(private, {"message": "refused", "reason": "because", "remedy": "wait"}):
         refused = start("--take-over", ready=False)
         assert "because" in refused.wait_for("INFO retired")
         assert not refused.path.exists()
         assert refused.stop() == 0
+
+
+def test_the_control_process_of_a_retired_instance_is_left_alone(start: Callable[..., Daemon], tmp_path: Path) -> None:
+    """Its kubelet asks it for health until its pod is ended."""
+    file = tmp_path / "settings.toml"
+    file.write_text("[limits]\ndrain_s = 0.1\n")
+    first = start("--config", str(file), "--metrics", str(tmp_path / "metrics.socket"))
+    stalled = first.connect()
+    stalled.sendall(frames.NUM[:4])
+    assert answers(first.path), "it has accepted the first client by now"
+    (serving,), (control,) = first.children(), first.children(CONTROL)
+    os.kill(serving, signal.SIGSTOP)  # so that it has to be killed
+    start("--take-over")
+    assert "processes=1" in first.wait_for("WARNING killing processes")
+    stalled.close()
+    assert first.children(CONTROL) == [control]
+    assert not any("companion ended" in line for line in first.lines)
+    assert first.stop() == 0
 
 
 # Predecessors that are no instance of ours, or none any more
@@ -501,6 +570,35 @@ def test_damaged_files_are_written_anew(start: Callable[..., Daemon], private: P
     second = start("--take-over")
     first.wait_for("INFO retired")
     assert answers(second.path)
+
+
+def test_without_its_private_directory_it_still_ends_as_it_should(serving: Daemon, private: Path) -> None:
+    with serving.connect() as client:
+        client.sendall(frames.NUM[:4])
+        assert answers(serving.path), "it has accepted the first client by now"
+        shutil.rmtree(private)
+        serving.process.send_signal(signal.SIGTERM)
+        serving.wait_for("INFO ending")
+        client.sendall(frames.NUM[4:])
+        assert frames.reply(receive_frame(client)) == (21, {1: 0, 2: 1})
+    assert serving.process.wait(DEADLINE_S) == 0
+
+
+def test_what_killed_candidates_have_left_is_removed_and_nothing_else(
+    private: Path, start: Callable[..., Daemon]
+) -> None:
+    dead, alive = private / "candidate.0.socket", private / "candidate.1.socket"
+    old, young = private / "owner.json.0.draft", private / "owner.json.1.draft"
+    young.touch()
+    old.touch()
+    os.utime(old, (0, 0))
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(dead))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(alive))
+        listening.listen()
+        start("--take-over")
+        assert [file.exists() for file in (dead, old, alive, young)] == [False, False, True, True]
 
 
 def test_only_one_instance_publishes_itself_at_a_time(start: Callable[..., Daemon]) -> None:

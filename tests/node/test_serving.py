@@ -263,3 +263,16 @@ def test_metadata_is_answered_before_quotes_that_wait(loop: Loop, quote_frame: b
         assert [frames.reply(receive_frame(client))[0] for client in others] == list(metadata)
         loop.platform.go.put(None)
         assert [frames.reply(receive_frame(client))[1][1] for client in (first, second)] == [0, 0]
+
+
+def test_a_supervisor_that_can_not_start_a_serving_process_tries_again(
+    start_daemon: Callable[..., Daemon],
+) -> None:
+    daemon = start_daemon()
+    (serving,) = daemon.children()
+    soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (3, hard))
+    os.kill(serving, signal.SIGKILL)
+    daemon.wait_for("ERROR serving process can't start.*short of", times=2)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    assert frames.reply(daemon.exchange(frames.NUM))[0] == 21

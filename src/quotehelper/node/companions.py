@@ -35,8 +35,8 @@ GRACE_S = 2.0
 UNWANTED_VARIABLE = "SGX_AESM_ADDR"
 """Makes Intel's library ask an AESM service instead of quoting itself (aesm 1.9)."""
 
-
-_SHORT = "The machine is short of processes or memory: see its log, and the limits of the service"
+SHORT = "The machine is short of processes, descriptors or memory: see its log, and the limits of the service"
+"""What to do when no process can be started."""
 
 
 class Channel(NamedTuple):
@@ -94,6 +94,10 @@ class Companions:
     def __len__(self) -> int:
         """Companions alive."""
         return sum(post.pid > 0 for post in self._posts())
+
+    def worker_pids(self) -> list[int]:
+        """The process ids of the platform workers alive."""
+        return [post.pid for post in self._workers if post.pid]
 
     def place(self, slot: int) -> Place:
         """What the serving process in ``slot`` is given."""
@@ -197,7 +201,7 @@ class Companions:
             post.pid = os.posix_spawn(command[0], command, environment, setsigmask=[signal.SIGHUP])
         except OSError as error:
             ours.close()
-            self._log.error("companion can't start", process=post.title, reason=error.strerror, remedy=_SHORT)
+            self._log.error("companion can't start", process=post.title, reason=error.strerror, remedy=SHORT)
             self._start_later(post)
             return
         finally:

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from quotehelper.errors import ConfigError
+from quotehelper.node.companions import SHORT
 from quotehelper.node.leash import Leash, Word, make_leash
 
 if TYPE_CHECKING:
@@ -126,6 +127,13 @@ class Crew:
             os.kill(pid, number)
         self._companions.signal(number)
 
+    def kill(self) -> int:
+        """Kill the serving processes and platform workers that are still there; how many those were."""
+        late = [*self._children, *self._companions.worker_pids()]
+        for pid in late:
+            os.kill(pid, signal.SIGKILL)
+        return len(late)
+
     def reap(self) -> None:
         """Bury whoever has died, and see to a successor."""
         for pid in list(self._children):
@@ -141,17 +149,40 @@ class Crew:
             self._companions.end_workers()
 
     def _start(self, number: int) -> None:
-        ours, theirs = make_leash()
+        try:
+            ours, theirs = make_leash()
+        except OSError as error:
+            self._start_later(number, error)
+            return
         heeded = self._signals.numbers
         signal.pthread_sigmask(signal.SIG_BLOCK, heeded)  # until the child can heed them, none must be lost
-        pid = os.fork()
+        failure = None
+        try:
+            pid = os.fork()
+        except OSError as error:
+            pid, failure = -1, error
         if not pid:
             ours.close()
             os._exit(self._become_serving(number, theirs))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
         theirs.close()
+        if failure is not None:
+            ours.close()
+            self._start_later(number, failure)
+            return
         child = self._children[pid] = Child(number, pid, ours)
         self._events.watch(ours.fileno(), lambda: self._hear(child))
+
+    def _start_later(self, number: int, error: OSError) -> None:
+        """The machine is short of something: try again after a pause."""
+        self._log.error("serving process can't start", reason=error.strerror, remedy=SHORT)
+        self._events.after(("start", number), self._lengthen_pause(number), lambda: self._start(number))
+
+    def _lengthen_pause(self, number: int) -> float:
+        """Seconds until a serving process that did not become ready is started again; twice as many the next time."""
+        pause = self._pauses[number]
+        self._pauses[number] = min(2 * pause, LONGEST_PAUSE_S)
+        return pause
 
     def _become_serving(self, number: int, leash: Leash) -> int:
         """The life of a serving process, from the fork on."""
@@ -183,8 +214,9 @@ class Crew:
         if self._ending:
             return
         self._companions.mourn(child.number)
-        pause = FIRST_PAUSE_S if child.ready else self._pauses[child.number]
-        self._pauses[child.number] = min(2 * pause, LONGEST_PAUSE_S)
+        if child.ready:
+            self._pauses[child.number] = FIRST_PAUSE_S
+        pause = self._lengthen_pause(child.number)
         self._events.after(("start", child.number), pause, lambda: self._start(child.number))
         self._log.error(
             "serving process ended",

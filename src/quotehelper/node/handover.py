@@ -27,6 +27,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import struct
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -93,8 +94,12 @@ class Giver:
     """
 
     def __init__(self, path: str, instance: Instance, offer: Offer, events: Events, log: Log) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # noqa: PTH108  pathlib costs 5 ms; a predecessor's, who has been relieved or is dead
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)  # noqa: PTH108  pathlib costs 5 ms; a predecessor's, who has been relieved or is dead
+        except OSError as error:
+            problem = f"{path} can't be replaced: {error.strerror}"
+            raise ConfigError(problem, "Let nobody but the daemon write to the private directory") from error
         self._listening = listening = listen_privately(path, SOCKET_KIND)
         self._instance = instance
         self._offer = offer
@@ -126,7 +131,7 @@ class Giver:
         self._peer, self._successor, self._gave = peer, None, False
         self._events.unwatch(self._listening.fileno())
         self._events.watch(peer.fileno(), self._hear)
-        self._events.after(_DEADLINE, STEP_S, lambda: self._give_up("it was silent for too long"))
+        self._events.after(_DEADLINE, STEP_S, self._be_too_late)
         if not is_trusted(peer):
             self._refuse("you are another user", "Run both instances as the same user")
 
@@ -139,10 +144,17 @@ class Giver:
         except HandoverFailed as failure:
             self._give_up(str(failure))
 
+    def _be_too_late(self) -> None:
+        """The deadline has passed; what was said until now counts all the same."""
+        if self._peer is not None and select.select([self._peer], [], [], 0)[0]:
+            self._hear()
+        else:
+            self._give_up("it was silent for too long")
+
     def _heed(self, message: Mapping[str, Any]) -> None:
         """One step of the conversation. Raises HandoverFailed for a message that does not belong here."""
         kind = message.get("message")
-        self._events.after(_DEADLINE, STEP_S, lambda: self._give_up("it was silent for too long"))
+        self._events.after(_DEADLINE, STEP_S, self._be_too_late)
         if kind == "hello" and self._successor is None:
             self._heed_hello(message)
         elif kind == "take" and self._successor is not None and not self._gave:
@@ -202,14 +214,18 @@ class Taking(NamedTuple):
     inode: tuple[int, int] | None
     """Device and inode of the socket that the other instance published; None if it did not say."""
 
-    def commit(self) -> None:
-        """Tell the other instance that it has been relieved. Its death is no trouble: it needs no telling then."""
+    def commit(self) -> bool:
+        """Tell the other instance that it has been relieved; False if it hears no more.
+
+        Then it is dead, or its patience was at an end and it goes on serving.
+        """
         try:
             _send(self.peer, {"message": "taken"})
         except HandoverFailed:
-            return
+            return False
         finally:
             self.peer.close()
+        return True
 
 
 def take(path: str, instance: Instance) -> Taking | Refused | None:

@@ -101,8 +101,12 @@ class PrivateDirectory:
 
     @contextlib.contextmanager
     def locked(self, patience_s: float) -> Iterator[None]:
-        """Nobody else publishes itself meanwhile. Raises ConfigError after ``patience_s`` seconds."""
-        fd = os.open(self.name("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Nobody else publishes itself meanwhile. Raises ConfigError after ``patience_s`` seconds, and without room."""
+        try:
+            fd = os.open(self.name("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            problem = f"The private directory {self.path} can't be locked: {error.strerror}"
+            raise ConfigError(problem, "Make it again, with room for files, mode 0700, then restart") from error
         try:
             end = time.monotonic() + patience_s
             while not _try_lock(fd):

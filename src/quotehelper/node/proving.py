@@ -103,7 +103,6 @@ class Proving:
     def end(self) -> None:
         """Leave it at that, if it is not over yet."""
         if self._output is not None:
-            os.kill(self._pid, signal.SIGKILL)
             self._bury()
 
     def _read(self, output: int) -> None:
@@ -124,4 +123,5 @@ class Proving:
             self._events.unwatch(self._output)
             os.close(self._output)
             self._output = None
+            os.kill(self._pid, signal.SIGKILL)  # it has said all: whatever keeps it is not waited for
             os.waitpid(self._pid, 0)

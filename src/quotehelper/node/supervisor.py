@@ -48,9 +48,12 @@ LOOK_S = 0.2
 """Seconds between two looks whether the path still leads here."""
 LISTEN_S = 1.0
 """Seconds that serving processes have for listening to other sockets; a batch of quotes takes some milliseconds."""
+RELIEVE_TRIES = 3
+"""How often an instance whose patience was at an end is asked again."""
 LOCK_S = 30.0
 """Seconds that another instance may take to publish itself."""
 
+_END_IT = "Nothing: end this process when it suits you"
 EXIT_DONE, EXIT_REFUSED = 0, 1
 
 
@@ -122,7 +125,7 @@ class Supervisor:
             self._crew.start((self._candidate,))
         else:
             self._claim()
-            self._crew.start(self._sockets())
+            self._crew.start(self.sockets())
 
     def _claim(self) -> None:
         """Serve at once, at a path that nobody else serves. Raises ConfigError."""
@@ -183,29 +186,43 @@ class Supervisor:
             if isinstance(taking, Refused):
                 self._retire(f"the serving instance did not hand over: {taking.reason}", taking.remedy)
                 return
-            private.set_owner(self._instance)  # first, so that nobody who sees the path change takes it back
-            self._serve(self._obtain(taking))
-            self._crew.listen(self._sockets())
-            self._await_listening()
-            if taking is not None:
-                taking.commit()
+            self._serve(self._obtain(private, taking))
+            self._listen(self.sockets())
+            self._relieve(private, taking)
             self._open_giver(private)
         self._close_candidate()
 
-    def _await_listening(self) -> None:
+    def _relieve(self, private: PrivateDirectory, taking: handover.Taking | Refused | None) -> None:
+        """Tell the instance that gave the sockets to serve no more. If it has given us up meanwhile, ask again."""
+        for _ in range(RELIEVE_TRIES):
+            if not isinstance(taking, handover.Taking) or taking.commit():
+                return
+            taking = self._ask_for_sockets(private)
+            private.set_owner(self._instance)  # who goes on serving has noted that
+
+    def _listen(self, sockets: tuple[socket.socket, ...]) -> None:
+        self._crew.listen(sockets)
         if not self._crew.await_listening(LISTEN_S):
             self._log.warning("serving processes are slow to listen", consequence="clients wait for them")
 
-    def _obtain(self, taking: handover.Taking | None) -> Listener:
+    def _obtain(self, private: PrivateDirectory, taking: handover.Taking | None) -> Listener:
+        """The sockets, given or made. Raises ConfigError."""
+        former = private.owner()
+        private.set_owner(self._instance)  # first, so that nobody who sees the path change takes it back
         if taking is not None:
             return adopt(self._settings.socket, taking.sockets, taking.inode, self._log)
-        take = claim if owner_of(self._settings.socket.path) is None else take_over
-        return take(self._settings.socket, self._log)
+        try:
+            take = claim if owner_of(self._settings.socket.path) is None else take_over
+            return take(self._settings.socket, self._log)
+        except ConfigError:
+            if former is not None:
+                private.set_owner(former)
+            raise
 
     def _ask_for_sockets(self, private: PrivateDirectory) -> handover.Taking | Refused | None:
         """What the serving instance says; None if there is none that could hand over."""
         owner = private.owner()
-        if owner is not None and not self._instance.is_later_than(owner):
+        if owner not in {None, self._instance} and not self._instance.is_later_than(owner):
             return Refused("a later instance serves", "Nothing: this one stays passive")
         try:
             return handover.take(private.name(handover.SOCKET_NAME), self._instance)
@@ -222,9 +239,11 @@ class Supervisor:
         self._events.after("path", LOOK_S, self._look_at_path)
 
     def _open_giver(self, private: PrivateDirectory) -> None:
-        """Can be asked to hand over from now on."""
-        path = private.name(handover.SOCKET_NAME)
-        self._giver = Giver(path, self._instance, self, self._events, self._log)
+        """Can be asked to hand over from now on. If not, it serves all the same."""
+        try:
+            self._giver = Giver(private.name(handover.SOCKET_NAME), self._instance, self, self._events, self._log)
+        except ConfigError as error:
+            self._log.error("hand-over not offered", reason=error.problem, remedy=error.remedy)
 
     def _announce(self) -> None:
         if self._listener is not None:
@@ -244,24 +263,23 @@ class Supervisor:
     # Serving: what the hand-over needs (handover.Offer), and the path
 
     def sockets(self) -> tuple[socket.socket, ...]:
-        """The listening sockets, for a later instance."""
-        return self._sockets()
+        """The listening sockets: those of serving processes, and of a later instance."""
+        return () if self._listener is None else self._listener.sockets
 
     def pause(self) -> tuple[int, int] | None:
         """Accept nobody while the later instance takes over; clients wait in the backlog."""
-        self._crew.listen(())
-        self._await_listening()
+        self._listen(())
         return None if self._listener is None else self._listener.published
 
     def resume(self) -> None:
         """Go on serving: the later instance did not take over."""
-        self._crew.listen(self._sockets())
+        self._crew.listen(self.sockets())
         if self._private is not None:
             self._private.set_owner(self._instance)
 
     def retire(self, successor: Instance) -> None:
         """Serve no new client: ``successor`` has the sockets."""
-        self._retire(f"instance {successor.name} serves now", "Nothing: end this process when it suits you")
+        self._retire(f"instance {successor.name} serves now", _END_IT)
 
     def _retire(self, reason: str, remedy: str) -> None:
         """Answer what is in flight, then do nothing until told to end; never take the path again."""
@@ -287,13 +305,11 @@ class Supervisor:
             return
         owner = None if listener.holds_path() or self._private is None else self._private.owner()
         if owner is not None and owner != self._instance and owner.is_later_than(self._instance):
-            self._retire(
-                f"instance {owner.name} has taken the path over", "Nothing: end this process when it suits you"
-            )
+            self._retire(f"instance {owner.name} has taken the path over", _END_IT)
             return
         kept = keep(listener, self._log, may_fight=self._private is not None)
         if kept is Kept.PUBLISHED:
-            self._crew.listen(self._sockets())
+            self._crew.listen(self.sockets())
         elif kept is Kept.LEFT:
             self._events.cancel("path")
 
@@ -324,9 +340,8 @@ class Supervisor:
         self._events.after("kill", self._limits.drain_s + GRACE_S, self._kill)
 
     def _kill(self) -> None:
-        if len(self._crew):
-            self._log.warning("killing processes that did not end", processes=len(self._crew))
-            self._crew.signal(signal.SIGKILL)
+        if killed := self._crew.kill():
+            self._log.warning("killing processes that did not end", processes=killed)
 
     def _reload(self) -> None:
         """Read the settings anew, and let the serving processes do so; what is in flight goes on."""
@@ -340,9 +355,6 @@ class Supervisor:
         self._crew.signal(signal.SIGHUP)
 
     # Sockets
-
-    def _sockets(self) -> tuple[socket.socket, ...]:
-        return () if self._listener is None else self._listener.sockets
 
     def _private_descriptors(self) -> tuple[int, ...]:
         """What no serving process may keep: whoever has the hand-over socket could answer there."""
