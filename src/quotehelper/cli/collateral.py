@@ -72,7 +72,6 @@ def command() -> None:
     "source",
     default="intel",
     metavar="SOURCE",
-    show_envvar=True,
     help='"intel", "azure", or the URL of a collateral service.',
 )
 @_family_options
@@ -103,7 +102,7 @@ def fetch(  # noqa: PLR0913  one argument an option
 
 
 @command.command()
-@click.option("--db", required=True, metavar="URL", show_envvar=True, help="The store of a service.")
+@click.option("--db", required=True, metavar="URL", help="The store of a service.")
 @_family_options
 @root_options
 @json_option

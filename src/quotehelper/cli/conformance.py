@@ -35,11 +35,10 @@ class _Given(NamedTuple):
 
 
 @click.command()
-@click.option("--socket", default=SOCKET_PATH, show_envvar=True, help="The daemon's socket.")
+@click.option("--socket", default=SOCKET_PATH, help="The daemon's socket.")
 @click.option(
     "--state",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    show_envvar=True,
     help="The state of the simulated platform behind the daemon: reports are made on it, its root is trusted.",
 )
 @click.option("--report", type=_FILE, help="A report of 432 bytes that an enclave made for the daemon's target info.")
@@ -165,7 +164,7 @@ def _examined(peer: Peer, given: _Given) -> Examined:
 
         reporter, judge = means_of_state(given.state, now)
         return Examined(peer, reporter=reporter, judge=judge)
-    from quotehelper.cli.verify import read_roots
+    from quotehelper.cli.trust import read_roots
     from quotehelper.collateral.bundle import read_bundle
     from quotehelper.conformance.judge import QuoteJudge
 

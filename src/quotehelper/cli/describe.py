@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from quotehelper.errors import DecodeError
 from quotehelper.sgx.key_id import AttestationAlgorithm
@@ -16,15 +16,10 @@ from quotehelper.sgx.quote import (
 from quotehelper.wire import Octets, Structure
 
 if TYPE_CHECKING:
+    from quotehelper.cli.facts import Facts
     from quotehelper.sgx.key_id import AttestationKeyId, QeReportInfo
     from quotehelper.sgx.quote import CertificationData, Quote, QuoteBody
     from quotehelper.sgx.report import Attributes, Report, ReportBody, TargetInfo
-
-Facts = dict[str, Any]
-"""Names to strings, numbers, truth values, lists of these, or further facts."""
-
-TITLE = "title"
-"""The name of the fact by which people know one of several; left out of JSON."""
 
 _TD_DEBUG = 1
 

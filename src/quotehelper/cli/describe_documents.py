@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from quotehelper.cli.describe import TITLE
+from quotehelper.cli.facts import TITLE
 from quotehelper.documents import qe_identity, tcb_info
 from quotehelper.documents.pck import Certificate, Crl, Role, read_certificate, read_chain, read_crl
 from quotehelper.documents.signed_json import SIZE_LIMIT, split_signed, write_time
 from quotehelper.errors import DecodeError
 
 if TYPE_CHECKING:
-    from quotehelper.cli.describe import Facts
+    from quotehelper.cli.facts import Facts
     from quotehelper.documents.qe_identity import EnclaveIdentity
     from quotehelper.documents.tcb_info import TcbInfo
 

@@ -37,7 +37,6 @@ _REPORT_SIZE = 432
     "--platform",
     type=click.Choice(["dcap", "upstream", "simulated"]),
     default="dcap",
-    show_envvar=True,
     help="Whose quoting is looked at.",
 )
 @platform_options
@@ -206,8 +205,8 @@ def _verdict(quote: Path, bundle: Path | None, simulated_root: Path | None, at: 
     if bundle is None:
         return {"left_out": "no collateral was given: --bundle"}
     from quotehelper.cli.outcome import judge
+    from quotehelper.cli.trust import read_roots
     from quotehelper.cli.verdict_json import as_document
-    from quotehelper.cli.verify import read_roots
     from quotehelper.collateral.bundle import read_bundle
     from quotehelper.verification.verify import Verifier
 

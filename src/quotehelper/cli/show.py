@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from quotehelper.cli.describe import TITLE
+from quotehelper.cli.facts import TITLE
 from quotehelper.cli.output import DEBUG_WARNING, console, json_option, print_json, printable
 from quotehelper.errors import DecodeError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.tree import Tree
 
-    from quotehelper.cli.describe import Facts
+    from quotehelper.cli.facts import Facts
 
 SIZE_LIMIT = 4 << 20
 """Bytes of a file that are read: PCCS documents with many platforms stay below."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import click
 
 from quotehelper.cli.exit_codes import EXIT_REFUSED
 from quotehelper.cli.output import Hex, json_option, watched
+from quotehelper.cli.trust import read_roots, root_options
 from quotehelper.errors import ConfigError, DecodeError
 
 if TYPE_CHECKING:
@@ -26,12 +28,9 @@ if TYPE_CHECKING:
 _FAMILIES = 64
 """Platform families whose collateral is remembered while quotes are verified."""
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_SIZE_LIMIT = 8 << 20
-"""Bytes of a file that are read; a bundle in one file has less."""
 
-
-_DATE_DIGITS = 8
-"""Of a date written without hyphens; longer numbers are seconds."""
+_SECONDS = re.compile(r"(0|[0-9]{9,12})(\.[0-9]+)?", re.ASCII)
+"""Seconds since 1970, as a clock tells them; eight digits are a date, 20260131."""
 
 
 class _Time(click.ParamType[dt.datetime]):
@@ -46,9 +45,9 @@ class _Time(click.ParamType[dt.datetime]):
         if isinstance(value, dt.datetime):
             return value
         try:
-            if value.isdecimal() and len(value) > _DATE_DIGITS:
-                return dt.datetime.fromtimestamp(int(value), dt.UTC)
-            moment = dt.datetime.fromisoformat(value)
+            if _SECONDS.fullmatch(value):
+                return dt.datetime.fromtimestamp(float(value), dt.UTC)
+            moment = dt.datetime.fromisoformat(value.upper())
             return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
         except (ValueError, OverflowError, OSError):
             self.fail(f"{value!r} is no time; write it as 2026-01-31T23:59:59Z, or in seconds since 1970", param, ctx)
@@ -93,10 +92,7 @@ def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None: 
     "--report-data-sha256-of", type=_FILE, help="The file whose SHA-256 the report data must be, zeros behind it."
 )
 @click.option("--intel-semantics", is_flag=True, help="Judge exactly as Intel's verifier: what expired is a flag.")
-@click.option(
-    "--insecure-simulated-root", type=_FILE, help="Trust this root of a simulated platform, which proves no hardware."
-)
-@click.option("--insecure-root", type=_FILE, help="Trust this root in place of Intel's.")
+@root_options
 @click.option(
     "--policy-schema",
     is_flag=True,
@@ -202,48 +198,29 @@ def _tell(outcomes: Iterator[Outcome], *, alone: bool, as_json: bool) -> int:
 
 
 def _asked_report_data(value: bytes | None, sha256_of: Path | None) -> Sequence[Rule]:
+    from quotehelper.collateral.bundle import read_file
     from quotehelper.verification.rules import ReportData, ReportDataSha256
 
     rules: list[Rule] = [] if value is None else [ReportData(value)]
-    return rules if sha256_of is None else [*rules, ReportDataSha256(_read(sha256_of))]
-
-
-def read_roots(simulated: Path | None, other: Path | None) -> Roots:
-    """The roots that the options name, Intel's if they name none. Raises ConfigError and click's UsageError."""
-    from quotehelper.verification.roots import Roots
-
-    if simulated is not None and other is not None:
-        raise click.UsageError("--insecure-simulated-root and --insecure-root exclude each other")
-    try:
-        if simulated is not None:
-            return Roots.insecure_simulated(_read(simulated))
-        return Roots.intel() if other is None else Roots.insecure(_read(other))
-    except DecodeError as error:
-        raise ConfigError(f"{simulated or other}: {error.reason}", "Give the PEM file of a root certificate") from error
+    return rules if sha256_of is None else [*rules, ReportDataSha256(read_file(sha256_of))]
 
 
 def _read_policy(path: Path) -> Policy:
+    from quotehelper.collateral.bundle import read_file
     from quotehelper.verification.policy_file import parse_policy
 
     try:
-        return parse_policy(_read(path).decode(), name=str(path))
+        return parse_policy(read_file(path).decode(), name=str(path))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is no UTF-8", "Write the policy as UTF-8") from error
 
 
 def _read_quote(path: Path) -> bytes:
-    """The quote's bytes, from whatever form `show` reads as well; the first 8 MiB if it is larger."""
+    """The quote's bytes, from whatever form `show` reads as well; the first SIZE_LIMIT of them if there are more."""
     from quotehelper.cli.show import unwrap
+    from quotehelper.collateral.bundle import SIZE_LIMIT
 
     with click.open_file(str(path), "rb") as stream:
-        raw: bytes = stream.read(_SIZE_LIMIT)
+        raw: bytes = stream.read(SIZE_LIMIT)
     unwrapped = unwrap(raw.strip(b"\0 \t\r\n"))
     return raw if unwrapped is None else unwrapped
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        raw = stream.read(_SIZE_LIMIT + 1)
-    if len(raw) > _SIZE_LIMIT:
-        raise ConfigError(f"{path} has more than {_SIZE_LIMIT} bytes", "Nothing that is read here is that large")
-    return raw

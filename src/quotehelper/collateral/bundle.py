@@ -23,13 +23,13 @@ def read_bundle(bundle: Path) -> Collateral:
     """
     try:
         if bundle.is_dir():
-            files = {name: _read(bundle / name) for name in FILES.values() if (bundle / name).is_file()}
+            files = {name: read_file(bundle / name) for name in FILES.values() if (bundle / name).is_file()}
             if not files:
                 raise ConfigError(
                     f"{bundle} has none of the files of a bundle", f"They are: {', '.join(FILES.values())}"
                 )
             return from_files(files)
-        return parse_collateral(_read(bundle))
+        return parse_collateral(read_file(bundle))
     except DecodeError as error:
         remedy = "Give a directory with one file a document, or dcap-qvl's JSON (QuoteCollateralV3)"
         raise ConfigError(f"{bundle}: {error}", remedy) from error
@@ -37,7 +37,8 @@ def read_bundle(bundle: Path) -> Collateral:
         raise ConfigError(f"{bundle}: {error.strerror}", "Name a readable file or directory") from error
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The bytes of one file. Raises ConfigError if there are more than SIZE_LIMIT, and OSError."""
     with path.open("rb") as stream:
         raw = stream.read(SIZE_LIMIT + 1)
     if len(raw) > SIZE_LIMIT:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import grpc
 
 from quotehelper.errors import ClusterError, DecodeError
-from quotehelper.kube.device_plugin.endpoint import LOCALHOST
+from quotehelper.kube.device_plugin.plugin_socket import LOCALHOST
 from quotehelper.kube.kubelet_api.podresources_v1_pb2 import ListPodResourcesRequest, ListPodResourcesResponse
 from quotehelper.kube.resources import INTEL_EPC
 

@@ -21,7 +21,7 @@ import grpc
 from quotehelper.errors import ClusterError, ConfigError
 from quotehelper.kube.device_plugin.news import News
 from quotehelper.kube.device_plugin.plugin import OPTIONS
-from quotehelper.kube.device_plugin.plugin_socket import KUBELET_SOCKET, PluginSocket, identity, live_sockets
+from quotehelper.kube.device_plugin.plugin_socket import KUBELET_SOCKET, LOCALHOST, PluginSocket, identity, live_sockets
 from quotehelper.kube.kubelet_api.deviceplugin_v1beta1_pb2 import Empty, RegisterRequest
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 VERSION = "v1beta1"
 """Of the kubelet's interface."""
 REGISTER = "/v1beta1.Registration/Register"
-LOCALHOST = (("grpc.default_authority", "localhost"),)
-"""Without it older gRPC cores send the socket's path as the authority, which grpc-go refuses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PATH_LIMIT = 107
 """Bytes of a Unix socket's path that the kernel takes: sizeof(sun_path) less the NUL."""
 KUBELET_SOCKET = "kubelet.sock"
+LOCALHOST = (("grpc.default_authority", "localhost"),)
+"""Option of a channel to it. Without it older gRPC cores send the socket's path as the authority, which grpc-go
+refuses."""
 _OTHERS = {ALIBABA_EPC.name: ("sgx.sock",)}
 """Further names under which other plugins serve a resource. Intel's are called like ours."""
 _CREDENTIALS = struct.Struct("3i")
