@@ -14,6 +14,7 @@ from quotehelper.sgx.quote import read_quote
 from quotehelper.sgx.report import Report, TargetInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 COMMANDS = cli.list_commands(click.Context(cli))
@@ -29,6 +30,47 @@ def test_help_names_every_command_and_the_exit_codes() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     assert "Usage: quotehelper " + command in run_cli(command, "--help").stdout
+
+
+def options_below(command: click.Command, path: str) -> Iterator[tuple[click.Option, str]]:
+    """Every option of the command and those under it, with the variable that its name promises."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from options_below(inner, f"{path}_{name}")
+    for option in command.params:
+        if isinstance(option, click.Option) and path != "quotehelper":
+            name = next(each for each in option.opts if each.startswith("--"))
+            yield option, (path + "_" + name[2:]).replace("-", "_").upper()
+
+
+def test_the_help_of_every_option_shows_the_variable_of_its_name() -> None:
+    for option, variable in options_below(cli, "quotehelper"):
+        record = option.get_help_record(click.Context(click.Command("any"), auto_envvar_prefix="NOT_THIS"))
+        assert record is not None
+        assert f"env var: {variable}" in record[1]
+
+
+def test_a_variable_is_called_like_its_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "target").write_bytes(bytes(512))
+    monkeypatch.setenv("QUOTEHELPER_SHOW_JSON", "1")
+    assert json.loads(run_cli("show", str(tmp_path / "target")).stdout)["kind"] == "target info"
+
+
+@pytest.mark.parametrize("out", ["no/such/directory/target", "."])
+def test_where_a_result_can_not_be_written_its_path_is_named(daemon: Daemon, tmp_path: Path, out: str) -> None:
+    place = tmp_path / out
+    failed = run_cli("target-info", "--socket", str(daemon.path), "--out", str(place), check=False)
+    assert failed.returncode == 2
+    assert f"error: {place}: " in failed.stderr
+    assert not list(tmp_path.parent.glob(".*partial"))
+
+
+def test_what_is_not_written_is_nowhere(daemon: Daemon) -> None:
+    told = json.loads(run_cli("target-info", "--socket", str(daemon.path), "--json").stdout)
+    assert told["written_to"] is None
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -168,9 +168,21 @@ def test_an_out_of_date_platform_is_told_to_be_updated() -> None:
     assert "What to do: Microcode, BIOS" in run_cli("verify", *options(OUT_OF_DATE), check=False).stdout
 
 
-@pytest.mark.parametrize("at", ["1750377600", "2025-06-20", "20250620", "2025-06-20T02:00:00+02:00"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        *("1750377600", "1750377600.5", "2025-06-20", "20250620", "20250620T000000Z"),
+        *("2025-06-20T00:00:00.25Z", "2025-06-20t00:00:00z", "2025-06-20 00:00:00", "2025-06-20T02:00:00+02:00"),
+    ],
+)
 def test_a_time_may_be_written_in_several_ways(at: str) -> None:
     assert told(*options(CURRENT), "--at", at)["at"] == "2025-06-20T00:00:00Z"
+
+
+def test_time_0_is_the_beginning_of_1970() -> None:
+    refused = told(*options(CURRENT), "--at", "0")["error"]
+    assert refused["reason"] == "not_yet_valid"
+    assert "not yet at 1970-01-01T00:00:00Z" in refused["message"]
 
 
 @pytest.mark.parametrize("field", ["root_ca_crl.der", "tcb_info.json", "qe_identity_issuer_chain.pem"])
@@ -309,6 +321,8 @@ def test_report_data_can_be_the_hash_of_a_file(tmp_path: Path) -> None:
         (["--at", "yesterday"], "2026-01-31T23:59:59Z"),
         (["--at", "0001-01-01T00:00:00+14:00"], "is no time"),
         (["--at", "9" * 30], "is no time"),
+        (["--at", "1750377600."], "is no time"),
+        (["--at", "2026"], "is no time"),
         (["--bundle", "/nowhere"], "does not exist"),
         (["--bundle", "EMPTY"], "none of the files of a bundle"),
         (["--bundle", "NOISE"], "QuoteCollateralV3"),

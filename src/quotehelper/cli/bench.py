@@ -41,7 +41,7 @@ _EXIT_NOTHING_ANSWERED = 3
 
 
 @click.command()
-@click.option("--socket", default=SOCKET_PATH, show_envvar=True, help="The daemon's socket.")
+@click.option("--socket", default=SOCKET_PATH, help="The daemon's socket.")
 @click.option("--clients", type=click.IntRange(1, 4096), default=64, help="Clients at the same time.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=5.0, help="For how long.")
 @click.option(
@@ -53,7 +53,6 @@ _EXIT_NOTHING_ANSWERED = 3
 @click.option(
     "--state",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    show_envvar=True,
     help="A simulated platform's state: play an enclave on its processor.",
 )
 @click.option(

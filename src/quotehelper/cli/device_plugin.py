@@ -41,30 +41,24 @@ class _AddressOrNone(click.ParamType["tuple[str, int] | None"]):
     "--resource",
     type=click.Choice(list(EPC_RESOURCES)),
     default=AZURE_EPC.name,
-    show_envvar=True,
     help="The one name under which EPC is handed out.",
 )
 @click.option(
     "--enclave-limit",
     type=click.IntRange(0, _LIMIT_LIMIT),
     default=110,
-    show_envvar=True,
     help="Holders of sgx.intel.com/enclave; 0 does not offer it.",
 )
 @click.option(
     "--provision-limit",
     type=click.IntRange(0, _LIMIT_LIMIT),
     default=110,
-    show_envvar=True,
     help="Holders of sgx.intel.com/provision; 0 does not offer it.",
 )
-@click.option(
-    "--legacy-aliases", is_flag=True, show_envvar=True, help="Also give /dev/sgx/enclave and /dev/sgx/provision."
-)
+@click.option("--legacy-aliases", is_flag=True, help="Also give /dev/sgx/enclave and /dev/sgx/provision.")
 @click.option(
     "--cdi-directory",
     type=click.Path(path_type=Path),
-    show_envvar=True,
     help="Give nodes by CDI, its file in this directory (often /var/run/cdi).",
 )
 @click.option("--cdi-uid", type=click.IntRange(0), show_default="the host's", help="Owner of the nodes, by CDI.")
@@ -80,28 +74,24 @@ class _AddressOrNone(click.ParamType["tuple[str, int] | None"]):
     "--epc-override",
     type=click.IntRange(1, _SIZE_LIMIT_MIB),
     metavar="MIB",
-    show_envvar=True,
     help="EPC to assume where neither sysfs nor CPUID tells.",
 )
 @click.option(
     "--simulated-epc",
     type=click.IntRange(1, _SIZE_LIMIT_MIB),
     metavar="MIB",
-    show_envvar=True,
     help="Hand out EPC that does not exist, for clusters without SGX. No enclave runs in it.",
 )
 @click.option(
     "--simulated-devices",
     type=click.Choice(["null", "none"]),
     default="null",
-    show_envvar=True,
     help="With simulated EPC: /dev/null in place of the nodes, or no nodes.",
 )
 @click.option(
     "--node-name",
     envvar=["QUOTEHELPER_DEVICE_PLUGIN_NODE_NAME", "NODE_NAME"],
     default="",
-    show_envvar=True,
     help="The Node to write events and capacity to; spec.nodeName of the pod.",
 )
 @click.option(
@@ -110,12 +100,8 @@ class _AddressOrNone(click.ParamType["tuple[str, int] | None"]):
     default=Path("/var/run/secrets/kubernetes.io/serviceaccount"),
     help="Directory of token and ca.crt; without them the API server is left alone.",
 )
-@click.option(
-    "--attribute-pods", is_flag=True, show_envvar=True, help="Tell by metrics which containers hold how much EPC."
-)
-@click.option(
-    "--listen", type=_AddressOrNone(), default="0.0.0.0:9481", show_envvar=True, help="HOST:PORT of metrics, or none."
-)
+@click.option("--attribute-pods", is_flag=True, help="Tell by metrics which containers hold how much EPC.")
+@click.option("--listen", type=_AddressOrNone(), default="0.0.0.0:9481", help="HOST:PORT of metrics, or none.")
 @click.option(
     "--rescan-s", type=click.FloatRange(0.05, 3600), default=10.0, help="Seconds between two looks at the machine."
 )
@@ -126,27 +112,24 @@ class _AddressOrNone(click.ParamType["tuple[str, int] | None"]):
     "--kubelet-directory",
     type=click.Path(path_type=Path),
     default=Path("/var/lib/kubelet/device-plugins"),
-    show_envvar=True,
     help="Where the kubelet has its socket.",
 )
 @click.option(
     "--pod-resources-socket",
     type=click.Path(path_type=Path),
     default=Path("/var/lib/kubelet/pod-resources/kubelet.sock"),
-    show_envvar=True,
     help="Where the kubelet tells who holds devices.",
 )
 @click.option(
     "--dev-root",
     type=click.Path(path_type=Path),
     default=Path("/dev"),
-    show_envvar=True,
     help="Where the host's /dev is seen.",
 )
 @click.option("--sysfs-root", type=click.Path(path_type=Path), default=Path("/sys"), help="Where sysfs is seen.")
 @click.option("--proc-root", type=click.Path(path_type=Path), default=Path("/proc"), help="Where procfs is seen.")
-@click.option("--log-level", type=click.Choice([x.name.lower() for x in Level]), default="info", show_envvar=True)
-@click.option("--log-format", type=click.Choice([x.value for x in LogFormat]), default="text", show_envvar=True)
+@click.option("--log-level", type=click.Choice([x.name.lower() for x in Level]), default="info")
+@click.option("--log-format", type=click.Choice([x.value for x in LogFormat]), default="text")
 @click.option("--dry-run", is_flag=True, help="Print what would be advertised, and why; touch nothing.")
 @json_option
 def command(*, dry_run: bool, as_json: bool, log_level: str, log_format: str, **options: Any) -> None:  # noqa: ANN401  one argument an option

@@ -19,6 +19,9 @@ from quotehelper.errors import QuoteHelperError
 if TYPE_CHECKING:
     from typing import NoReturn
 
+_PREFIX = "QUOTEHELPER"
+"""With which the names of environment variables begin."""
+
 _COMMANDS = {
     "serve": "Make quotes for every client on this machine (the daemon).",
     "config": "See whether settings files are right, and which settings are in force.",
@@ -54,6 +57,7 @@ class _Commands(click.Group):
             return None
         module = importlib.import_module(f"quotehelper.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
+        _name_variables(command, _variable(_PREFIX, cmd_name))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  see above
@@ -61,10 +65,30 @@ class _Commands(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
+def _name_variables(command: click.Command, prefix: str) -> None:
+    """Give each option of ``command``, and of those under it, the variable of its name, and have help show it.
+
+    Left to itself click names variables after the functions' arguments, whose names are not always the options'.
+    """
+    for option in (each for each in command.params if isinstance(each, click.Option)):
+        option.show_envvar = True
+        option.envvar = option.envvar or _variable(prefix, max(option.opts, key=_is_long))
+    for name, inner in command.commands.items() if isinstance(command, click.Group) else ():
+        _name_variables(inner, _variable(prefix, name))
+
+
+def _is_long(option: str) -> bool:
+    return option.startswith("--")
+
+
+def _variable(prefix: str, name: str) -> str:
+    return f"{prefix}_{name.lstrip('-').replace('-', '_').upper()}"
+
+
 @click.group(
     cls=_Commands,
     context_settings={
-        "auto_envvar_prefix": "QUOTEHELPER",
+        "auto_envvar_prefix": _PREFIX,
         "help_option_names": ["-h", "--help"],
         "show_default": True,
         "max_content_width": 110,

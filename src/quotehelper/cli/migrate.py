@@ -29,10 +29,9 @@ _LIMIT_BYTES = 16 * 1024 * 1024
     "--epc-resource",
     type=click.Choice(list(EPC_RESOURCES)),
     default=INTEL_EPC.name,
-    show_envvar=True,
     help="What the nodes advertise.",
 )
-@click.option("--enclave-resource", default=ENCLAVE, show_envvar=True, help='Gives the enclave device; "": EPC does.')
+@click.option("--enclave-resource", default=ENCLAVE, help='Gives the enclave device; "": EPC does.')
 @click.option("--in-place", is_flag=True, help="Rewrite the files; what they were is kept as FILE.orig.")
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if something would change.")
 @json_option

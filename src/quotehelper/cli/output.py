@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+
+from quotehelper.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -77,7 +80,9 @@ def _plain(value: object) -> str:
     """A fact in one line: facts within facts by their names."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
-    return printable("yes" if value is True else "no" if value is False else str(value))
+    if value is None or isinstance(value, bool):
+        return "none" if value is None else "yes" if value else "no"
+    return printable(str(value))
 
 
 def watched(things: Iterable[_T], total: int, label: str, *, as_json: bool) -> Iterator[_T]:
@@ -99,7 +104,7 @@ def talk(text: str) -> None:
 
 
 def write_result(path: Path, data: bytes) -> None:
-    """Write a result whole or not at all; "-" is standard output."""
+    """Write a result whole or not at all; "-" is standard output. Raises ConfigError if it can't be written."""
     if str(path) == "-":
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -108,8 +113,12 @@ def write_result(path: Path, data: bytes) -> None:
     try:
         partial.write_bytes(data)
         partial.replace(path)
+    except OSError as error:
+        remedy = "Name a file in a directory that exists and in which you can write"
+        raise ConfigError(f"{path}: {error.strerror}", remedy) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 class Mode(click.ParamType[int]):

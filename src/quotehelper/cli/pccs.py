@@ -29,17 +29,12 @@ _db = click.option(
     "--db",
     required=True,
     metavar="URL",
-    show_envvar=True,
     help="The store: sqlite:///FILE, postgresql://USER@HOST/NAME, or the path of a file.",
 )
-_upstream = click.option(
-    "--upstream", metavar="URL", show_envvar=True, help="Where documents come from: Intel's PCS, or any PCCS."
-)
-_api_key_file = click.option(
-    "--api-key-file", type=_FILE, show_envvar=True, help="File with Intel's subscription key, for its PCS."
-)
+_upstream = click.option("--upstream", metavar="URL", help="Where documents come from: Intel's PCS, or any PCCS.")
+_api_key_file = click.option("--api-key-file", type=_FILE, help="File with Intel's subscription key, for its PCS.")
 _upstream_ca = click.option(
-    "--upstream-ca", type=_FILE, show_envvar=True, help="PEM file of the authorities that the upstream's TLS may have."
+    "--upstream-ca", type=_FILE, help="PEM file of the authorities that the upstream's TLS may have."
 )
 
 
@@ -54,22 +49,21 @@ def command() -> None:
 
 @command.command()
 @_db
-@click.option("--listen", type=Address(), default="127.0.0.1:8081", show_envvar=True, help="Where clients connect.")
+@click.option("--listen", type=Address(), default="127.0.0.1:8081", help="Where clients connect.")
 @click.option(
     "--mode",
     type=click.Choice(["LAZY", "REQ", "OFFLINE"], case_sensitive=False),
     default="LAZY",
-    show_envvar=True,
     help="Fetch what is missing at once, when a platform registers, or never.",
 )
 @_upstream
 @_api_key_file
 @_upstream_ca
-@click.option("--tls-cert", type=_FILE, show_envvar=True, help="PEM file: certificate and chain; read anew if changed.")
-@click.option("--tls-key", type=_FILE, show_envvar=True, help="PEM file: its private key.")
-@click.option("--insecure-http", is_flag=True, show_envvar=True, help="Serve plain HTTP.")
-@click.option("--admin-token-hash", default="", show_envvar=True, metavar="SHA512", help="SHA-512 of the admin token.")
-@click.option("--user-token-hash", default="", show_envvar=True, metavar="SHA512", help="SHA-512 of the user token.")
+@click.option("--tls-cert", type=_FILE, help="PEM file: certificate and chain; read anew if changed.")
+@click.option("--tls-key", type=_FILE, help="PEM file: its private key.")
+@click.option("--insecure-http", is_flag=True, help="Serve plain HTTP.")
+@click.option("--admin-token-hash", default="", metavar="SHA512", help="SHA-512 of the admin token.")
+@click.option("--user-token-hash", default="", metavar="SHA512", help="SHA-512 of the user token.")
 @click.option(
     "--crl-prefix",
     multiple=True,
@@ -81,11 +75,10 @@ def command() -> None:
     "--refresh-hours",
     type=click.FloatRange(min=0),
     default=24.0,
-    show_envvar=True,
     help="Fetch everything anew so often; 0: only when asked.",
 )
 @root_options
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_envvar=True, help="Of the log.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of the log.")
 def serve(  # noqa: PLR0913  one argument an option
     *,
     db: str,
@@ -266,11 +259,10 @@ def platforms(*, db: str, queue: str | None, fmspcs: tuple[str, ...], as_json: b
     "--state",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     required=True,
-    show_envvar=True,
     help="State directory of the simulated platform that is registered.",
 )
-@click.option("--pccs", required=True, metavar="URL", show_envvar=True, help="The service, up to …/v4/.")
-@click.option("--user-token-file", type=_FILE, show_envvar=True, help="File with the user token; without: only look.")
+@click.option("--pccs", required=True, metavar="URL", help="The service, up to …/v4/.")
+@click.option("--user-token-file", type=_FILE, help="File with the user token; without: only look.")
 @click.option("--manifest", type=_FILE, help="File with the platform manifest of a machine of several packages.")
 @_upstream_ca
 @json_option

@@ -15,25 +15,20 @@ _OPTIONS = (
     click.option(
         "--state",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
-        show_envvar=True,
         help="simulated: its state directory; `quotehelper simulate init` makes one.",
     ),
-    click.option(
-        "--upstream", default="", metavar="PATH", show_envvar=True, help="upstream: the other AESM service's socket."
-    ),
+    click.option("--upstream", default="", metavar="PATH", help="upstream: the other AESM service's socket."),
     click.option(
         "--dcap-library",
         metavar="PATH",
-        show_envvar=True,
         help="dcap: libsgx_dcap_ql.so.1, if not where the loader looks.",
     ),
     click.option(
         "--dcap-enclaves",
         metavar="PATH",
-        show_envvar=True,
         help="dcap: directory of the signed QE3, PCE and ID enclave.",
     ),
-    click.option("--dcap-provider", metavar="PATH", show_envvar=True, help="dcap: the quote provider library."),
+    click.option("--dcap-provider", metavar="PATH", help="dcap: the quote provider library."),
 )
 
 

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--socket", default=SOCKET_PATH, show_envvar=True, help="The daemon's socket.")
+@click.option("--socket", default=SOCKET_PATH, help="The daemon's socket.")
 @click.option("--report-data", type=Hex(64, padded=True), help="What the quote shall bind: up to 64 bytes.")
 @click.option(
     "--state",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    show_envvar=True,
     help="A simulated platform's state: play an enclave on its processor.",
 )
 @click.option(

@@ -68,19 +68,17 @@ def _take_defaults(ctx: click.Context, _param: click.Parameter, file: Path | Non
     "--platform",
     type=click.Choice([*PLATFORMS, _AUTO]),
     default=_AUTO,
-    show_envvar=True,
     help="Who makes the quotes: Intel's library here, another AESM service, or a simulation; auto: Intel's library.",
 )
 @platform_options
 @click.option(
     "--qe-isv-svn",
     type=click.IntRange(1, 0xFFFF),
-    show_envvar=True,
     help="Simulated platform: run this version of the quoting enclave.  [default: the state's]",
 )
-@click.option("--socket", default=SOCKET_PATH, show_envvar=True, help="Where clients connect.")
-@click.option("--socket-mode", type=Mode(), default="666", show_envvar=True, help="Who may connect: permission bits.")
-@click.option("--socket-group", type=_GroupName(), show_envvar=True, help="Group of the socket.")
+@click.option("--socket", default=SOCKET_PATH, help="Where clients connect.")
+@click.option("--socket-mode", type=Mode(), default="666", help="Who may connect: permission bits.")
+@click.option("--socket-group", type=_GroupName(), help="Group of the socket.")
 @click.option(
     "--abstract-socket/--no-abstract-socket",
     default=None,
@@ -90,34 +88,27 @@ def _take_defaults(ctx: click.Context, _param: click.Parameter, file: Path | Non
 @click.option(
     "--private-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    show_envvar=True,
     help="Directory, mode 0700, where instances on this machine meet; never give it to workloads.",
 )
 @click.option(
     "--take-over",
     is_flag=True,
-    show_envvar=True,
     help="Prove this instance first, then relieve the one that serves: no client notices. Needs --private-dir.",
 )
 @click.option(
     "--instance",
-    show_envvar=True,
     help="Name of this instance that outlasts restarts, such as its pod's UID.  [default: boot and start time]",
 )
-@click.option(
-    "--processes", "--workers", type=click.IntRange(1, 64), default=1, show_envvar=True, help="Serving processes."
-)
+@click.option("--processes", "--workers", type=click.IntRange(1, 64), default=1, help="Serving processes.")
 @click.option(
     "--platform-process",
     type=click.Choice([IN_PROCESS, WORKER]),
     show_default="in-process for simulated, worker for all others",
-    show_envvar=True,
     help="Where the platform makes its quotes: in the serving process, or in a worker process beside it.",
 )
 @click.option(
     "--metrics",
     metavar="ADDRESS",
-    show_envvar=True,
     help="Tell health and metrics at HOST:PORT, [IPV6]:PORT, or the path of a Unix socket.  [default: nowhere]",
 )
 @click.option(
@@ -125,7 +116,6 @@ def _take_defaults(ctx: click.Context, _param: click.Parameter, file: Path | Non
     type=click.FloatRange(1, 3600),
     default=60.0,
     show_default=True,
-    show_envvar=True,
     help="With --metrics: seconds from one quote made and judged by the daemon itself to the next.",
 )
 @click.option(
@@ -145,15 +135,10 @@ def _take_defaults(ctx: click.Context, _param: click.Parameter, file: Path | Non
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     is_eager=True,
     callback=_take_defaults,
-    show_envvar=True,
     help="TOML file with log_level, log_format, [limits], and [serve] for these options; SIGHUP reads all but [serve].",
 )
-@click.option(
-    "--log-level", type=click.Choice([x.name.lower() for x in Level]), show_envvar=True, help="What is logged."
-)
-@click.option(
-    "--log-format", type=click.Choice([x.value for x in LogFormat]), show_envvar=True, help="How it is logged."
-)
+@click.option("--log-level", type=click.Choice([x.name.lower() for x in Level]), help="What is logged.")
+@click.option("--log-format", type=click.Choice([x.value for x in LogFormat]), help="How it is logged.")
 def command(  # noqa: PLR0913  one argument an option
     *,
     platform: str,

@@ -159,7 +159,7 @@ def export_collateral(state: Path, out: Path, *, as_json: bool) -> None:
     multiple=True,
     help="State of a platform that is certified; several if one authority certified them.",
 )
-@click.option("--listen", type=Address(), default="127.0.0.1:8080", show_envvar=True, help="Where clients connect.")
+@click.option("--listen", type=Address(), default="127.0.0.1:8080", help="Where clients connect.")
 def serve_pcs(*, states: tuple[Path, ...], listen: tuple[str, int]) -> None:
     """Serve the simulated authority as Intel's provisioning certification service (PCS) is served, over plain HTTP.
 

@@ -17,7 +17,6 @@ state_option = click.option(
     "--state",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    show_envvar=True,
     help="The platform's state directory.",
 )
 _ADVISORIES = click.option(

@@ -11,7 +11,7 @@ from quotehelper.cli.output import json_option, print_facts, write_result
 
 
 @click.command()
-@click.option("--socket", default=SOCKET_PATH, show_envvar=True, help="The daemon's socket.")
+@click.option("--socket", default=SOCKET_PATH, help="The daemon's socket.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the 512 bytes of TARGETINFO here.")
 @json_option
 def command(socket: str, out: Path | None, *, as_json: bool) -> None:
@@ -32,7 +32,7 @@ def command(socket: str, out: Path | None, *, as_json: bool) -> None:
             "attributes": target_info.attributes.raw.hex(),
             "misc_select": target_info.misc_select,
             "public_key_id": public_key_id.hex(),
-            "written_to": str(out) if out else "",
+            "written_to": None if out is None else str(out),
         },
         as_json=as_json,
     )

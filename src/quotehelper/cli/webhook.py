@@ -57,68 +57,58 @@ class _Label(click.ParamType[tuple[str, str]]):
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _OPTIONS = (
-    click.option("--listen", type=_Endpoint(), default="0.0.0.0:8443", show_envvar=True, help="Where reviews come in."),
+    click.option("--listen", type=_Endpoint(), default="0.0.0.0:8443", help="Where reviews come in."),
     click.option(
         "--health-listen",
         type=_Endpoint(),
         default="0.0.0.0:8080",
-        show_envvar=True,
         help="Plain HTTP: /healthz, /readyz, /metrics.",
     ),
-    click.option(
-        "--certificate", type=_FILE, show_envvar=True, help="Certificate chain (PEM), read anew when it changes."
-    ),
-    click.option("--key", type=_FILE, show_envvar=True, help="Its key (PEM)."),
+    click.option("--certificate", type=_FILE, help="Certificate chain (PEM), read anew when it changes."),
+    click.option("--key", type=_FILE, help="Its key (PEM)."),
     click.option(
         "--self-made",
         metavar="NAMESPACE",
-        show_envvar=True,
         help="Make certificates for the service in this namespace.",
     ),
-    click.option("--service", default=SelfMade("").service, show_envvar=True, help="The Service, with --self-made."),
-    click.option("--secret", default=SelfMade("").secret, show_envvar=True, help="The Secret, with --self-made."),
+    click.option("--service", default=SelfMade("").service, help="The Service, with --self-made."),
+    click.option("--secret", default=SelfMade("").secret, help="The Secret, with --self-made."),
     click.option(
         "--configuration",
         default=SelfMade("").configuration,
-        show_envvar=True,
         help="The MutatingWebhookConfiguration, with --self-made.",
     ),
     click.option(
         "--epc-resource",
         type=click.Choice(list(EPC_RESOURCES)),
         default=INTEL_EPC.name,
-        show_envvar=True,
         callback=lambda _context, _option, name: EPC_RESOURCES[name],
         help="What the nodes advertise; other names of EPC are translated to it.",
     ),
     click.option(
         "--enclave-resource",
         default=ENCLAVE,
-        show_envvar=True,
         callback=lambda _context, _option, name: name or None,
         help='Gives the enclave device; "": EPC does.',
     ),
     click.option(
         "--provision-resource",
         default=PROVISION,
-        show_envvar=True,
         callback=lambda _context, _option, name: name or None,
         help='Gives the provisioning device; "": EPC does.',
     ),
     click.option(
         "--in-process-namespaces",
         multiple=True,
-        show_envvar=True,
         callback=lambda _context, _option, names: frozenset(names),
         help='Where pods may quote in-process by declaration; "*": everywhere. Repeatable.',
     ),
-    click.option("--helper-namespace", show_envvar=True, help="Watch the node helpers in this namespace."),
+    click.option("--helper-namespace", help="Watch the node helpers in this namespace."),
     click.option(
         "--helper-label",
         type=_Label(),
         multiple=True,
         default=("app.kubernetes.io/name=quotehelper",),
-        show_envvar=True,
         help="Label of the helpers' pods. Repeatable.",
     ),
     click.option(
@@ -128,10 +118,8 @@ _OPTIONS = (
         "--check-interval", type=click.FloatRange(0.01, 60), default=5.0, help="Seconds between looks at certificates."
     ),
     click.option("--drain", type=click.FloatRange(0, 300), default=5.0, help="Seconds of serving on after SIGTERM."),
-    click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_envvar=True, help="What is logged."),
-    click.option(
-        "--log-format", type=click.Choice(["json", "text"]), default="json", show_envvar=True, help="And how."
-    ),
+    click.option("--log-level", type=click.Choice(_LEVELS), default="info", help="What is logged."),
+    click.option("--log-format", type=click.Choice(["json", "text"]), default="json", help="And how."),
 )
 
 
