@@ -185,6 +185,13 @@ def test_time_0_is_the_beginning_of_1970() -> None:
     assert "not yet at 1970-01-01T00:00:00Z" in refused["message"]
 
 
+def test_whoever_named_a_root_is_not_told_to_name_one() -> None:
+    other = ["--insecure-root", str(VECTORS / "quotes" / PRIVATE_ROOT / "trusted_root.pem")]
+    untrusted = told(*options(CURRENT), *other)["error"]
+    assert (untrusted["step"], untrusted["reason"]) == ("trusted_root", "untrusted")
+    assert "Give the root of those who certified this platform" in untrusted["message"]
+
+
 @pytest.mark.parametrize("field", ["root_ca_crl.der", "tcb_info.json", "qe_identity_issuer_chain.pem"])
 def test_a_bundle_that_lacks_a_document_can_not_tell(field: str, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"

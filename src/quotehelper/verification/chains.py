@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
 from quotehelper.documents.pck import Certificate, Crl, Role, read_chain, read_crl
 from quotehelper.errors import CollateralError, DecodeError, VerificationError, VerificationReason
-from quotehelper.verification.roots import public_point
+from quotehelper.verification.roots import Origin, public_point
 from quotehelper.verification.steps import Step
 
 if TYPE_CHECKING:
@@ -274,8 +274,14 @@ _SERVER_AUTH = {ExtendedKeyUsageOID.SERVER_AUTH}
 def _check_trusted(root: Certificate, roots: Roots, step: Step) -> None:
     if not roots.trust(root):
         problem = f"The root {root.subject!r} is not one that is trusted ({roots.origin.value})"
-        remedy = "If it is a simulated platform's, say so with --insecure-simulated-root"
-        raise VerificationError(step, VerificationReason.UNTRUSTED, problem, remedy)
+        raise VerificationError(step, VerificationReason.UNTRUSTED, problem, _TRUST_REMEDIES[roots.origin])
+
+
+_TRUST_REMEDIES = {
+    Origin.INTEL: "If it is a simulated platform's, say so with --insecure-simulated-root",
+    Origin.SIMULATED: "Is it of another simulated platform? Give the root.pem that was exported with its collateral",
+    Origin.PRIVATE: "Give the root of those who certified this platform",
+}
 
 
 def _identity(certificate: Certificate) -> tuple[bytes, bytes]:
