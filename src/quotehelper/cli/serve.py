@@ -121,13 +121,11 @@ def _take_defaults(ctx: click.Context, _param: click.Parameter, file: Path | Non
 @click.option(
     "--bundle",
     type=click.Path(exists=True, path_type=Path),
-    show_envvar=True,
     help="With --metrics: watch this collateral, and warn weeks before verifiers refuse quotes.",
 )
 @click.option(
     "--pccs",
     metavar="SOURCE",
-    show_envvar=True,
     help='With --metrics: the same with fetched collateral: "intel", "azure", or a service\'s URL.',
 )
 @click.option(
