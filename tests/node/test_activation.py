@@ -16,7 +16,7 @@ import pytest
 
 import frames
 from harness import DEADLINE_S, Program, receive_frame
-from quotehelper.node.listener import inode
+from quotehelper.node.inode import inode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from quotehelper.aesm.transport import ABSTRACT_NAME, display_address
 from quotehelper.errors import ConfigError
-from quotehelper.node.listener import MOST_SOCKETS, adopt, claim, inode, is_abstract
+from quotehelper.node.inode import inode
+from quotehelper.node.listener import MOST_SOCKETS, adopt, claim, is_abstract
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from quotehelper.aesm.transport import ABSTRACT_NAME, display_address
 from quotehelper.errors import ConfigError
+from quotehelper.node.inode import change_mode, directory_of, inode, mode_of
 
 if TYPE_CHECKING:
     from quotehelper.node.config import SocketSettings
@@ -71,7 +72,7 @@ class Listener:
         self.is_lent = is_lent
         self.sockets = sockets
         self._inode = published or _own_inode(settings.path)
-        self._directory_mode = _mode(_directory(settings.path))
+        self._directory_mode = mode_of(directory_of(settings.path))
 
     @property
     def path(self) -> str:
@@ -110,11 +111,11 @@ class Listener:
     def mend_access(self) -> bool:
         """Give socket and directory the permissions back that they had at the beginning; whether that was needed."""
         mended = False
-        if self.holds_path() and _mode(self.path) != self._settings.mode:
-            mended = _change_mode(self.path, self._settings.mode, self._inode)
-        found = _mode(_directory(self.path))
+        if self.holds_path() and mode_of(self.path) != self._settings.mode:
+            mended = change_mode(self.path, self._settings.mode, self._inode)
+        found = mode_of(directory_of(self.path))
         if self._directory_mode is not None and found is not None and self._directory_mode & ~found:
-            mended |= _change_mode(_directory(self.path), self._directory_mode, inode(_directory(self.path)))
+            mended |= change_mode(directory_of(self.path), self._directory_mode, inode(directory_of(self.path)))
         return mended
 
     def release(self) -> None:
@@ -208,35 +209,6 @@ def _own_inode(path: str) -> tuple[int, int] | None:
     return None
 
 
-def _directory(path: str) -> str:
-    return os.path.dirname(path) or "."  # noqa: PTH120  pathlib costs a serving process 5 ms
-
-
-def _mode(path: str) -> int | None:
-    try:
-        return stat.S_IMODE(os.lstat(path).st_mode)
-    except OSError:
-        return None
-
-
-def _change_mode(path: str, mode: int, expected: tuple[int, int] | None) -> bool:
-    """Give what is at ``path`` a mode, unless it is something else than ``expected``; whether it could be."""
-    try:
-        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        found = os.fstat(fd)
-        if (found.st_dev, found.st_ino) != expected:
-            return False
-        os.chmod(f"/proc/self/fd/{fd}", mode)  # noqa: PTH101  by descriptor: the path may lead elsewhere by now
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return True
-
-
 def _with_abstract(sockets: list[socket.socket], settings: SocketSettings, log: Log) -> tuple[socket.socket, ...]:
     if settings.binds_abstract and (abstract := _bind_abstract(log)) is not None:
         sockets.append(abstract)
@@ -246,11 +218,11 @@ def _with_abstract(sockets: list[socket.socket], settings: SocketSettings, log: 
 def _publish_over(settings: SocketSettings) -> socket.socket:
     """A listening socket, complete before it is renamed to the path: no client ever meets a half-made one."""
     path = settings.path
-    draft = f"{_directory(path)}/.{os.urandom(3).hex()}"
+    draft = f"{directory_of(path)}/.{os.urandom(3).hex()}"
     listening = _new_socket()
     try:
         _check_obstacle(path)
-        _make_directory(path)
+        _makedirectory_of(path)
         _bind(listening, draft, settings.mode)
         try:
             if settings.group is not None:
@@ -300,7 +272,7 @@ def _bind(listening: socket.socket, path: str, mode: int) -> None:
 def _make_room(path: str) -> None:
     """Remove a dead socket at ``path``. Raises ConfigError if anything else is there."""
     if not _check_obstacle(path):
-        _make_directory(path)
+        _makedirectory_of(path)
         return
     found = inode(path)
     for attempt in range(2):
@@ -329,10 +301,10 @@ def _check_obstacle(path: str) -> bool:
     return True
 
 
-def _make_directory(path: str) -> None:
+def _makedirectory_of(path: str) -> None:
     """Make the directory that is to hold the socket, as Intel's unit does; its parents must be there."""
     with contextlib.suppress(FileExistsError):
-        os.mkdir(_directory(path), 0o755)  # noqa: PTH102  pathlib costs a serving process 5 ms
+        os.mkdir(directory_of(path), 0o755)  # noqa: PTH102  pathlib costs a serving process 5 ms
 
 
 def _owner(address: str | bytes) -> Peer | None:
@@ -376,18 +348,9 @@ def _new_socket(kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     return listening
 
 
-def inode(path: str) -> tuple[int, int] | None:
-    """Device and inode of what is at ``path``; None if nothing is."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 def cannot_listen(path: str, error: OSError) -> ConfigError:
     """The error that says why no socket can be had at ``path``, and what to do."""
-    directory = _directory(path)
+    directory = directory_of(path)
     remedies = {
         errno.ENOENT: f"Create {directory} first, owned by the daemon's user",
         errno.ENOTDIR: f"{directory} is not a directory: remove it and create one",

@@ -8,8 +8,8 @@ import signal
 from typing import TYPE_CHECKING
 
 from quotehelper.errors import QuoteHelperError
+from quotehelper.node.inode import inode
 from quotehelper.node.leash import Word
-from quotehelper.node.listener import inode
 from quotehelper.node.quoter import ImmediateQuoter, RemoteQuoter
 from quotehelper.node.quoting import open_overlapping, present
 from quotehelper.node.reins import Reins
