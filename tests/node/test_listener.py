@@ -15,7 +15,7 @@ import pytest
 from quotehelper.aesm.transport import ABSTRACT_NAME
 from quotehelper.errors import ConfigError
 from quotehelper.node.config import SocketSettings
-from quotehelper.node.listener import MOST_SOCKETS, Listener, claim
+from quotehelper.node.listener import MOST_SOCKETS, Listener, adopt, claim
 from quotehelper.node.log import Log, LogSettings
 
 if TYPE_CHECKING:
@@ -213,4 +213,15 @@ def test_permissions_taken_from_the_directory_are_given_back_and_more_are_left(t
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
     path.parent.chmod(0o775)
     assert not listener.mend_access()
+    listener.release()
+
+
+def test_the_mode_of_a_socket_that_was_given_is_left_as_its_giver_chose_it(path: str, log: Log) -> None:
+    given = bound(path)
+    Path(path).chmod(0o660)
+    listener = adopt(SocketSettings(path, mode=0o666), (given,), None, log)
+    assert not listener.mend_access()
+    Path(path).chmod(0o600)
+    assert listener.mend_access()
+    assert stat.S_IMODE(Path(path).stat().st_mode) == 0o660
     listener.release()

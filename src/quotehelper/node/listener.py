@@ -72,6 +72,7 @@ class Listener:
         self.is_lent = is_lent
         self.sockets = sockets
         self._inode = published or _own_inode(settings.path)
+        self._mode = mode_of(settings.path)  # whoever gave us the socket may have chosen another than ours
         self._directory_mode = mode_of(directory_of(settings.path))
 
     @property
@@ -96,23 +97,21 @@ class Listener:
     def publish_again(self) -> None:
         """Put a further socket at the path, atomically over whatever socket is there. Raises ConfigError.
 
-        Beyond `MOST_SOCKETS` the socket published last before this one goes, not
-        the first, which clients have had the time to mount.
+        Beyond `MOST_SOCKETS` the one published last before it goes, not the first, which clients may have mounted.
         """
         published = _publish_over(self._settings)
-        abstract = [listening for listening in self.sockets if is_abstract(listening)]
-        earlier = [listening for listening in self.sockets if not is_abstract(listening)]
-        if len(earlier) + len(abstract) >= MOST_SOCKETS:
+        earlier = sorted(self.sockets, key=is_abstract)
+        if len(earlier) >= MOST_SOCKETS:
             earlier.pop(0).close()
-        self.sockets = (published, *earlier, *abstract)
+        self.sockets = (published, *earlier)
         self.is_lent = False
-        self._inode = _own_inode(self.path)
+        self._inode, self._mode = _own_inode(self.path), self._settings.mode
 
     def mend_access(self) -> bool:
         """Give socket and directory the permissions back that they had at the beginning; whether that was needed."""
         mended = False
-        if self.holds_path() and mode_of(self.path) != self._settings.mode:
-            mended = change_mode(self.path, self._settings.mode, self._inode)
+        if self.holds_path() and self._mode is not None and mode_of(self.path) != self._mode:
+            mended = change_mode(self.path, self._mode, self._inode)
         found = mode_of(directory_of(self.path))
         if self._directory_mode is not None and found is not None and self._directory_mode & ~found:
             mended |= change_mode(directory_of(self.path), self._directory_mode, inode(directory_of(self.path)))
