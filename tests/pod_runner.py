@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from manifests import Manifest
 
+_DEADLINE_S = 5 * DEADLINE_S
+"""A runtime copies an image for each container, where it can do no better."""
 _PRIVATE_CGROUPS = 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"'
 """Where machines mix both versions of cgroups, crun refuses to run; it gets one version of its own."""
 
@@ -59,7 +61,7 @@ class Node:
     def run(self, pod: dict[str, Any], name: str, pod_directory: Path) -> subprocess.CompletedProcess[str]:
         """Run one container to its end."""
         command = self.command(pod, name, pod_directory)
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_DEADLINE_S)
 
     def _directory(self, volume: dict[str, Any], pod_directory: Path) -> Path:
         """Where the node has ``volume``, made as the kubelet makes it."""

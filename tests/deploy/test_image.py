@@ -20,6 +20,8 @@ from quotehelper import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.timeout(1200)  # a base from Debian's archive, on a machine that is busy
+
 IMAGE = f"localhost/quotehelper:{__version__}"
 CONTAINERFILES = (ROOT / "deploy/image/Containerfile", ROOT / "deploy/image/Containerfile.psw")
 
@@ -81,7 +83,7 @@ def helper(node: Node, overlay: list[Manifest], tmp_path: Path) -> Iterator[None
             pytest.fail("".join(lines))
         yield
         process.terminate()
-        assert process.wait(DEADLINE_S) == 0
+        assert process.wait(5 * DEADLINE_S) == 0
 
 
 @pytest.mark.usefixtures("helper")
