@@ -40,7 +40,11 @@ def storage(no_interop_tool: Callable[[str], None], tmp_path_factory: pytest.Tem
 
 def build(storage: list[str]) -> str:
     """The id of the image that ``make image`` makes."""
-    environment = os.environ | {"BUILDAH_OPTIONS": " ".join(storage), "BUILDAH_ISOLATION": "chroot"}
+    environment = os.environ | {
+        "BUILDAH_OPTIONS": " ".join(storage),
+        "BUILDAH_ISOLATION": "chroot",
+        "SOURCE_DATE_EPOCH": "1700000000",
+    }
     done = subprocess.run(
         [str(ROOT / "deploy/image/build")], env=environment, capture_output=True, text=True, check=False
     )
