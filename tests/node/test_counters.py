@@ -130,3 +130,11 @@ def test_a_reader_cannot_write() -> None:
     counters = Counters.create(1)
     with pytest.raises(TypeError):
         Counters.open(counters.descriptor, writable=False).serving[0].add(ServingCount.CONNECTIONS)
+
+
+def test_a_dead_workers_process_id_is_forgotten_and_its_totals_are_not() -> None:
+    counters = Counters.create(2)
+    counters.workers[1][WorkerCount.PID] = 4711
+    counters.workers[1][WorkerCount.QUOTED] = 3
+    counters.forget_worker(1)
+    assert (counters.workers[1][WorkerCount.PID], counters.workers[1][WorkerCount.QUOTED]) == (0, 3)

@@ -76,7 +76,7 @@ def test_a_reload_begins_and_ends(manager: Manager, start: Callable[..., Daemon]
     manager.hear_of("READY")
     daemon.process.send_signal(signal.SIGHUP)
     assert int(manager.hear_of("RELOADING")["MONOTONIC_USEC"]) > 0
-    assert "serving" in manager.hear_of("READY")["STATUS"]
+    assert manager.hear_of("READY")["STATUS"] == f"serving {daemon.path}, platform simulated"
     daemon.wait_for("INFO reloaded", times=int(processes))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from control_client import Control
 from harness import Daemon, run_cli
 from quotehelper.aesm.client import AesmClient
 from quotehelper.errors import DaemonError
@@ -74,6 +75,19 @@ def application(state: Path, node: Node) -> Application:
 
 def qe_isv_svn(quote: bytes) -> int:
     return read_quote(quote).qe_report.isv_svn
+
+
+@pytest.mark.parametrize("place", ["in-process", "worker"])
+def test_reports_for_a_former_enclave_are_counted(
+    node: Node, application: Application, tmp_path: Path, place: str
+) -> None:
+    target = application.initialise()
+    control = Control(tmp_path / "metrics.socket")
+    node.update(12, "--metrics", str(control.path), "--platform-process", place)
+    application.quote(target)
+    application.quote(application.initialise())
+    control.wait_for_metric("quotehelper_former_enclave_reports_total", 1, outcome="quoted")
+    assert control.metric("quotehelper_former_enclave_reports_total", outcome="refused") == 0
 
 
 def test_gramine_initialises_once_and_quotes_on(node: Node, application: Application) -> None:

@@ -34,6 +34,8 @@ FIRST_S = 0.1
 RELOAD_S = 5.0
 """Seconds after which a reload is told to have ended, should a serving process not have taken the new settings."""
 
+_SOME_HAVE_NOT = "; not all processes have taken the new settings, see the log"
+
 _STATES = {
     Stage.CANDIDATE: DaemonState.STARTING,
     Stage.SERVING: DaemonState.SERVING,
@@ -85,7 +87,7 @@ class Upkeep:
         """Tell that settings are read anew; the end of it is told when all serving processes have taken them."""
         self.notifier.reloading()
         self._reloads_owed = self._settings.processes
-        self._events.after("reload", RELOAD_S, self._tell_reloaded)
+        self._events.after("reload", RELOAD_S, lambda: self._tell_reloaded(_SOME_HAVE_NOT))
 
     def heed_ready(self) -> None:
         """A serving process has begun, or has reloaded."""
@@ -94,10 +96,10 @@ class Upkeep:
             if not self._reloads_owed:
                 self._tell_reloaded()
 
-    def _tell_reloaded(self) -> None:
+    def _tell_reloaded(self, remark: str = "") -> None:
         self._reloads_owed = 0
         self._events.cancel("reload")
-        self.notifier.ready(self._status)
+        self.notifier.ready(self._status + remark)
 
     # Life
 
