@@ -20,6 +20,7 @@ from quotehelper.node.config import Limits
 from quotehelper.node.counters import Counters
 from quotehelper.node.leash import make_leash
 from quotehelper.node.log import Log, LogSettings
+from quotehelper.node.peers import Peers
 from quotehelper.node.quoter import ImmediateQuoter
 from quotehelper.node.reins import Reins
 from quotehelper.node.service import Service
@@ -187,12 +188,14 @@ def loop(state: Path, tmp_path: Path) -> Iterator[Loop]:
     service = Service(platform, Limits(quote_s=QUOTE_S), log)
     counts = Counters.create(1).serving[0]
     quoter = ImmediateQuoter(service, counts)
-    serving = ServingLoop([listening], service, log, Reins(wakeup, leash, lambda: None), quoter, counts)
+    peers = Peers(log, counts.peers)
+    serving = ServingLoop([listening], service, log, Reins(wakeup, leash, lambda: None), quoter, counts, peers)
     thread = threading.Thread(target=serving.run)
     thread.start()
     yield Loop(path, platform, tmp_path / "log")
     os.write(wakeup_in, bytes([signal.SIGTERM]))
     thread.join(DEADLINE_S)
+    peers.close()
     assert not thread.is_alive()
     for end in (supervisors, leash):
         end.close()

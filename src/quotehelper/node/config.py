@@ -40,13 +40,15 @@ class Limits(NamedTuple):
     ``buffer_bytes``: the ``buf_size`` of a quote request, which is answered padded to that size; the largest quote
     possible is 13,346 bytes. ``connections``: clients that have connected but not completed a request (others are
     never parked); the oldest makes room for the newest. ``received_bytes``: what those have sent, together.
-    ``in_flight``: quote requests complete but not answered; more are told to come back (18). ``header_s``,
-    ``body_s``: seconds until a request's length, and its rest, must be there. ``idle_s``: seconds that an answered
-    connection may wait for a further request. ``quote_s``: seconds until a quote request must be answered; Intel's
-    client gives up after 15. ``drain_s``: seconds for what is in flight when the daemon is told to end. ``orphan_s``:
-    seconds that serving goes on after the supervisor was killed. ``overlap_s``: seconds that a quoting enclave which
-    was replaced still quotes reports made for it. ``platform_s``: seconds that a platform worker may owe answers and
-    give none, before it is replaced; less than ``quote_s``, so that its successor can still answer.
+    ``in_flight``: quote requests complete but not answered; more are told to come back (18).
+    ``in_flight_per_group``: of those not begun, how many may be one pod's, or one user's outside of pods; the other
+    places are for the others. ``header_s``, ``body_s``: seconds until a request's length, and its rest, must be
+    there. ``idle_s``: seconds that an answered connection may wait for a further request. ``quote_s``: seconds
+    until a quote request must be answered; Intel's client gives up after 15. ``drain_s``: seconds for what is in
+    flight when the daemon is told to end. ``orphan_s``: seconds that serving goes on after the supervisor was
+    killed. ``overlap_s``: seconds that a quoting enclave which was replaced still quotes reports made for it.
+    ``platform_s``: seconds that a platform worker may owe answers and give none, before it is replaced; less than
+    ``quote_s``, so that its successor can still answer.
     """
 
     frame_bytes: int = 64 * 1024
@@ -54,6 +56,7 @@ class Limits(NamedTuple):
     connections: int = 1024
     received_bytes: int = 8 * 1024 * 1024
     in_flight: int = 256
+    in_flight_per_group: int = 192
     header_s: float = 5.0
     body_s: float = 10.0
     idle_s: float = 0.05
@@ -70,6 +73,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "connections": (16, 65536),
     "received_bytes": (1024 * 1024, 1024**3),
     "in_flight": (1, 65536),
+    "in_flight_per_group": (1, 65536),
     "header_s": (0.05, 600),
     "body_s": (0.05, 600),
     "idle_s": (0.0, 600),

@@ -6,6 +6,7 @@
     supervisor        64 cells   see Supervision
     worker   n        64 cells   see WorkerCount; one row a slot, of whichever process has the platform
     serving  n      1024 cells   see ServingCounts; one row a slot
+    peers    n      4096 cells   see peer_counts; one table a slot
 
 A cell is an unsigned 64-bit integer in the machine's order. Each row is written by one process only, so that nothing is
 locked; a process that replaces another one in a slot goes on counting in its row, so that totals survive crashes.
@@ -24,13 +25,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from quotehelper.aesm import messages
 from quotehelper.aesm.status import AesmStatus
 from quotehelper.errors import ConfigError
+from quotehelper.node.peer_counts import PLACE_CELLS, PLACES, PeerCounts
 
 if TYPE_CHECKING:
     from quotehelper.aesm.envelope import Request
+    from quotehelper.node.peers import Peer
 
-VERSION = 1
+VERSION = 2
 _CELL = 8
-_SMALL_ROW, _SERVING_ROW = 64, 1024
+_SMALL_ROW, _SERVING_ROW, _PEERS = 64, 1024, PLACES * PLACE_CELLS
 _MASK = (1 << 64) - 1
 
 
@@ -154,13 +157,17 @@ def quoting_of(status: int) -> Quoting:
 _LATENCIES_OF_STATUS = [_LATENCIES_AT + _LATENCY_CELLS * quoting_of(status) for status in range(STATUSES)]
 
 
+_BUSY = int(AesmStatus.BUSY)
+
+
 class ServingCounts:
     """A serving process's row: counted on the way of every request, so that each call takes well under 1 µs."""
 
-    __slots__ = ("_cells",)
+    __slots__ = ("_cells", "peers")
 
-    def __init__(self, cells: memoryview) -> None:
+    def __init__(self, cells: memoryview, peers: PeerCounts) -> None:
         self._cells = cells
+        self.peers = peers
 
     def add(self, cell: ServingCount) -> None:
         """Count one more."""
@@ -170,12 +177,16 @@ class ServingCounts:
         """Say how many there are now."""
         self._cells[cell] = value
 
-    def answered(self, kind: type[Request], status: int) -> None:
-        """A request was answered with ``status``."""
+    def answered(self, kind: type[Request], status: int, peer: Peer | None = None) -> None:
+        """A request of ``peer`` was answered with ``status``."""
+        if peer is not None:
+            self.peers.answered(peer.tally, busy=status == _BUSY)
         self._cells[_AT_OF_OPERATION.get(kind, _OTHER_AT) + (status if status < STATUSES else STATUSES - 1)] += 1
 
-    def quoted(self, status: int, seconds: float) -> None:
-        """A quote request was answered with ``status``, ``seconds`` after it was complete."""
+    def quoted(self, status: int, seconds: float, peer: Peer | None = None) -> None:
+        """A quote request of ``peer`` was answered with ``status``, ``seconds`` after it was complete."""
+        if peer is not None:
+            self.peers.answered(peer.tally, busy=status == _BUSY)
         cells = self._cells
         if status >= STATUSES:
             status = STATUSES - 1
@@ -239,8 +250,11 @@ class Counters:
         )
         first += slots * _SMALL_ROW
         self.serving = tuple(
-            ServingCounts(cells[at : at + _SERVING_ROW])
-            for at in range(first, first + slots * _SERVING_ROW, _SERVING_ROW)
+            ServingCounts(
+                cells[first + slot * _SERVING_ROW :][:_SERVING_ROW],
+                PeerCounts(cells[first + slots * _SERVING_ROW + slot * _PEERS :][:_PEERS]),
+            )
+            for slot in range(slots)
         )
 
     @classmethod
@@ -281,4 +295,4 @@ class Counters:
 
 
 def _size(slots: int) -> int:
-    return _CELL * (2 * _SMALL_ROW + slots * (_SMALL_ROW + _SERVING_ROW))
+    return _CELL * (2 * _SMALL_ROW + slots * (_SMALL_ROW + _SERVING_ROW + _PEERS))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from quotehelper.errors import QuoteHelperError
 from quotehelper.node.inode import inode
 from quotehelper.node.leash import Word
+from quotehelper.node.peers import Peers
 from quotehelper.node.quoter import ImmediateQuoter, RemoteQuoter
 from quotehelper.node.quoting import open_overlapping, present
 from quotehelper.node.reins import Reins
@@ -74,7 +75,9 @@ def serve(settings: Settings, listeners: Sequence[socket.socket], log: Log, leas
         service = Service(remote, limits, log)
         quoter = RemoteQuoter(service, remote, place.counts)
     published = None if settings.private_dir is None else lambda: inode(settings.socket.path)
-    loop = ServingLoop(listeners, service, log, Reins(wakeup, leash, reload, published), quoter, place.counts)
+    peers = Peers(log, place.counts.peers)
+    reins = Reins(wakeup, leash, reload, published)
+    loop = ServingLoop(listeners, service, log, reins, quoter, place.counts, peers)
     say_ready()
     loop.run()
     service.platform.close()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from quotehelper.errors import ProtocolError
     from quotehelper.node.config import Limits
     from quotehelper.node.log import Log
+    from quotehelper.node.peers import Peer
     from quotehelper.platforms.platform import Platform, Quoted
 
 STATUS_OF_CAUSE = {
@@ -63,13 +64,17 @@ class Refusal(Exception):  # noqa: N818  not an error of this daemon: a status t
 class Service:
     """Answers requests with ``platform``. ``limits`` may be exchanged at any time, the platform between requests.
 
-    ``status`` is that of the answer given last.
+    ``status`` is that of the answer given last. ``peer`` is who gets the next one, for the log. Of the requests that
+    succeed every ``sample_successes``-th is logged, none if that is 0.
     """
 
     def __init__(self, platform: Platform, limits: Limits, log: Log) -> None:
         self.platform = platform
         self.limits = limits
         self.status: int = _SUCCESS
+        self.peer: Peer | None = None
+        self.sample_successes = 0
+        self._unlogged = 0
         self._log = log
         self._handlers: dict[type[messages.Request], Callable[..., messages.Response]] = {
             messages.GetQuoteExRequest: self._quote,
@@ -88,7 +93,7 @@ class Service:
             frame = messages.encode_response(handler(request))
         except Exception as error:  # noqa: BLE001  the edge of a request: a bug met by one must not end the others
             return self._explain(request, error)
-        self.status = _SUCCESS
+        self._succeed(request)
         return frame
 
     def order(self, request: messages.GetQuoteExRequest) -> QuoteOrder | bytes:
@@ -107,7 +112,7 @@ class Service:
             frame = messages.encode_response(_response(request, result))
         except Exception as error:  # noqa: BLE001  as above
             return self._explain(request, error)
-        self.status = _SUCCESS
+        self._succeed(request)
         return frame
 
     def busy(self, request: messages.Request, reason: str) -> bytes:
@@ -119,13 +124,23 @@ class Service:
         kind = messages.REQUESTS[error.request_field]
         return self._tell(kind, messages.error_response(error.request_field, error.status), error.reason)
 
+    def _succeed(self, request: messages.Request) -> None:
+        self.status = _SUCCESS
+        self._unlogged += 1
+        if self._unlogged >= self.sample_successes > 0:
+            self._unlogged = 0
+            self._log.info("request answered", request=type(request).__name__, **self._asked_by())
+
+    def _asked_by(self) -> dict[str, object]:
+        return {} if self.peer is None else self.peer.fields()
+
     def _explain(self, request: messages.Request, error: Exception) -> bytes:
         if isinstance(error, Refusal):
             return self._refusal(request, error.status, error.reason)
         if isinstance(error, PlatformError):
             status = STATUS_OF_CAUSE[error.cause] if error.status is None else error.status
             return self._refusal(request, status, str(error))
-        self._log.error("request failed", reason=repr(error), remedy="please report this")
+        self._log.error("request failed", reason=repr(error), remedy="please report this", **self._asked_by())
         return self._refusal(request, AesmStatus.UNEXPECTED_ERROR, "a fault in the daemon")
 
     def _refusal(self, request: messages.Request, status: int, reason: str) -> bytes:
@@ -133,7 +148,8 @@ class Service:
 
     def _tell(self, kind: type[messages.Request], response: messages.Response, reason: str) -> bytes:
         self.status = response.error_code
-        self._log.info("request refused", request=kind.__name__, status=name_status(response.error_code), reason=reason)
+        status = name_status(response.error_code)
+        self._log.info("request refused", request=kind.__name__, status=status, reason=reason, **self._asked_by())
         return messages.encode_response(response)
 
     # Quotes

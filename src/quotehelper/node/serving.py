@@ -15,23 +15,25 @@ import time
 from typing import TYPE_CHECKING
 
 from quotehelper.aesm.messages import FRAME_HEADER_SIZE, REQUESTS, GetQuoteExRequest, decode_request, frame_size
-from quotehelper.aesm.status import AesmStatus
 from quotehelper.errors import DecodeError, ProtocolError
+from quotehelper.node.arrivals import accept
 from quotehelper.node.counters import ServingCount
 from quotehelper.node.leash import Word
 from quotehelper.node.reins import Orphan
-from quotehelper.node.waiting import Connection, Phase, WaitingRoom
+from quotehelper.node.waiting import Phase, WaitingRoom
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from quotehelper.node.config import Limits
     from quotehelper.node.counters import ServingCounts
     from quotehelper.node.log import Log
-    from quotehelper.node.quoter import Quoter
+    from quotehelper.node.peers import Peers
+    from quotehelper.node.quoter import Quoter, TurnedAway
     from quotehelper.node.reins import Reins
     from quotehelper.node.service import Service
+    from quotehelper.node.waiting import Connection
 
 BATCH = 32
 """Connections accepted between two looks at everything else."""
@@ -50,10 +52,10 @@ _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class ServingLoop:
     """Serves ``listeners`` with ``service`` until it is told to end by its ``reins``.
 
-    ``quoter`` has the quotes made; ``counts`` is told of everything.
+    ``quoter`` has the quotes made; ``counts`` is told of everything; ``peers`` says who is calling.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what serving takes, each by itself
         self,
         listeners: Sequence[socket.socket],
         service: Service,
@@ -61,6 +63,7 @@ class ServingLoop:
         reins: Reins,
         quoter: Quoter,
         counts: ServingCounts,
+        peers: Peers,
     ) -> None:
         self._service = service
         self._log = log
@@ -72,14 +75,17 @@ class ServingLoop:
         self._listen(listeners)
         self._wakeup, self._leash = reins.wakeup, reins.leash
         self._orphan: Orphan | None = None
-        self._poller.register(self._wakeup, select.EPOLLIN)
-        self._poller.register(self._leash.fileno(), select.EPOLLIN)
         self._waiting = WaitingRoom(service.limits)
         self._watched: dict[int, Connection] = {}
-        self._quoter, self._counts = quoter, counts
+        self._quoter, self._counts, self._peers = quoter, counts, peers
+        self._heeds: dict[int, Callable[[], object]] = {
+            self._wakeup: self._heed_signals,
+            self._leash.fileno(): self._heed_supervisor,
+            peers.descriptor: peers.forget_ended,
+        }
         self._quoting = quoter.descriptor
-        if self._quoting is not None:
-            self._poller.register(self._quoting, select.EPOLLIN)
+        for fd in (*self._heeds, *(() if self._quoting is None else (self._quoting,))):
+            self._poller.register(fd, select.EPOLLIN)
         self._answers: list[tuple[Connection, bytes]] = []
         self._answered: list[Connection] = []
         self._now = time.monotonic()
@@ -104,10 +110,8 @@ class ServingLoop:
                     self._accept(listening)
                 elif (connection := self._watched.get(fd)) is not None:
                     self._receive(connection, hung_up=bool(mask & select.EPOLLHUP))
-                elif fd == self._wakeup:
-                    self._heed_signals()
-                elif fd == self._leash.fileno():
-                    self._heed_supervisor()
+                elif (heed := self._heeds.get(fd)) is not None:
+                    heed()
             if self._end_by is not None:
                 self._accept_last()
             self._send_answers()
@@ -149,19 +153,15 @@ class ServingLoop:
     # Connections in
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(BATCH):
-            try:
-                fd, _address = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001  accept() would build an object of 2 µs
-            except BlockingIOError:
-                if self._end_by is not None:
-                    self._close_listener(listening)  # all that had connected before are accepted
-                return
-            except OSError as error:
-                self._cannot_accept(error)
-                return
-            os.set_blocking(fd, False)
+        connections, reason = accept(listening, BATCH, self._peers, self._now)
+        for connection in connections:
             self._counts.add(_CONNECTIONS)
-            self._receive(Connection(fd, self._now))
+            self._receive(connection)
+        if isinstance(reason, BlockingIOError):
+            if self._end_by is not None:
+                self._close_listener(listening)  # all that had connected before are accepted
+        elif reason is not None:
+            self._cannot_accept(reason)
 
     def _cannot_accept(self, error: OSError) -> None:
         if error.errno in _OUT_OF_DESCRIPTORS and (oldest := self._waiting.oldest()) is not None:
@@ -238,16 +238,16 @@ class ServingLoop:
             self._watched[connection.fd] = connection
             self._poller.register(connection.fd, select.EPOLLIN)
         while (surplus := self._waiting.surplus()) is not None:
-            self._log.info(
-                "client made room", owed=surplus.phase and surplus.phase.value, remedy="raise limits.connections"
-            )
+            owed, remedy = surplus.phase and surplus.phase.value, "raise limits.connections"
+            self._log.info("client made room", owed=owed, remedy=remedy, **surplus.fields)
             self._counts.add(ServingCount.MADE_ROOM)
             self._close(surplus)
 
     def _expire(self) -> None:
         for connection in self._waiting.expired(self._now):
             if connection.phase is not Phase.IDLE:
-                self._log.info("client too slow", owed=connection.phase and connection.phase.value)
+                owed = connection.phase and connection.phase.value
+                self._log.info("client too slow", owed=owed, **connection.fields)
                 self._counts.add(ServingCount.EXPIRED)
             self._close(connection)
         if self._orphan is not None:
@@ -269,26 +269,32 @@ class ServingLoop:
     # Requests in, answers out
 
     def _serve(self, connection: Connection, body: bytes) -> None:
+        self._service.peer = connection.peer
         try:
             request = decode_request(body)
         except ProtocolError as error:
             self._answer(connection, self._service.refuse(error))
-            self._counts.answered(REQUESTS[error.request_field], self._service.status)
+            self._counts.answered(REQUESTS[error.request_field], self._service.status, connection.peer)
         except DecodeError as error:
             self._refuse(connection, error)
         except Exception as error:  # noqa: BLE001  the edge of a connection: a bug met by one must not end the others
-            self._log.error("request failed", reason=repr(error), remedy="please report this")
+            self._log.error("request failed", reason=repr(error), remedy="please report this", **connection.fields)
             self._close(connection)
         else:
             if not isinstance(request, GetQuoteExRequest) and not self._quoter.is_doubtful:
                 self._answer(connection, self._service.answer(request))
-                self._counts.answered(type(request), self._service.status)
-            elif len(self._quoter) >= self.limits.in_flight:
-                self._answer(connection, self._service.busy(request, "too many quotes in flight"))
-                self._counts.quoted(AesmStatus.BUSY, 0.0)
+                self._counts.answered(type(request), self._service.status, connection.peer)
             else:
                 connection.queued = True
-                self._quoter.append((connection, request, self._now))
+                if (turned_away := self._quoter.append((connection, request, self._now))) is not None:
+                    self._turn_away(turned_away)
+
+    def _turn_away(self, turned_away: TurnedAway) -> None:
+        (connection, request, _arrived), reason = turned_away
+        if connection.fd >= 0:
+            self._service.peer = connection.peer
+            self._answer(connection, self._service.busy(request, reason))
+            self._counts.quoted(self._service.status, 0.0, connection.peer)
 
     def _answer(self, connection: Connection, frame: bytes) -> None:
         """Send ``frame`` with the others of its batch: clients woken one by one cost 5 µs each, in a row far less."""
@@ -318,7 +324,7 @@ class ServingLoop:
 
     def _refuse(self, connection: Connection, error: DecodeError) -> None:
         """Close on what can't be answered in kind: no bytes is what every client survives (aesm 0.2)."""
-        self._log.info("malformed request", reason=error)
+        self._log.info("malformed request", reason=error, **connection.fields)
         self._counts.add(ServingCount.REFUSED_FRAMES)
         self._close(connection)
 
@@ -340,11 +346,8 @@ class ServingLoop:
             self._begin_end("the supervisor has gone")
         else:
             self._orphan = Orphan(self._was_published, self._now + self.limits.orphan_s)
-            self._log.error(
-                "supervisor gone",
-                consequence=f"serving goes on until another instance takes over, at most {self.limits.orphan_s:g} s",
-                remedy="start the daemon again with --take-over",
-            )
+            most = f"serving goes on until another instance takes over, at most {self.limits.orphan_s:g} s"
+            self._log.error("supervisor gone", consequence=most, remedy="start the daemon again with --take-over")
 
     def _listen(self, sockets: Sequence[socket.socket]) -> None:
         """Listen to ``sockets`` only; who waits at the former ones is left to whoever listens there."""

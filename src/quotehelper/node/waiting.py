@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from quotehelper.node.config import Limits
+    from quotehelper.node.peers import Peer
 
 
 class Phase(enum.Enum):
@@ -28,20 +29,31 @@ class Connection:
 
     ``fd`` is -1 once closed. ``watched``: registered with the poller. ``queued``: a request of it waits for its answer.
     ``answered``: it has had an answer. ``since``, ``deadline``: seconds of the monotonic clock, of its arrival and of
-    the present phase's end.
+    the present phase's end. ``peer``: who connected.
     """
 
-    __slots__ = ("answered", "deadline", "fd", "phase", "queued", "received", "since", "watched")
+    __slots__ = ("answered", "deadline", "fd", "peer", "phase", "queued", "received", "since", "watched")
 
-    def __init__(self, fd: int, since: float) -> None:
+    def __init__(self, fd: int, since: float, peer: Peer | None = None) -> None:
         self.fd = fd
         self.since = since
+        self.peer = peer
         self.deadline = 0.0
         self.phase: Phase | None = None
         self.received = bytearray()
         self.answered = False
         self.watched = False
         self.queued = False
+
+    @property
+    def group(self) -> str:
+        """Whose share of the quotes its requests take."""
+        return "" if self.peer is None else self.peer.group
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """What the log says of its peer."""
+        return {} if self.peer is None else self.peer.fields()
 
 
 class WaitingRoom:
