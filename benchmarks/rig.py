@@ -78,25 +78,50 @@ class Load(NamedTuple):
         return sum(self.errors.values())
 
 
-def drive(server: str, frame: bytes, *options: str) -> Load:
-    """Load on the socket ``server``: each request is ``frame``; ``options`` are the load generator's."""
-    with generator(server, frame, *options) as process:
+def drive(server: str, frame: bytes, *options: str, within: Sequence[str] = ()) -> Load:
+    """Load on the socket ``server``: each request is ``frame``; ``options`` are the load generator's.
+
+    ``within``: the command that starts it, as ``pod`` makes it.
+    """
+    with generator(server, frame, *options, within=within) as process:
         return finish(process)
 
 
 @contextlib.contextmanager
-def generator(server: str, frame: bytes, *options: str) -> Iterator[subprocess.Popen[str]]:
+def generator(server: str, frame: bytes, *options: str, within: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
     """A load generator at work; ``finish`` tells what it saw."""
     program = build("load_generator")
     with tempfile.NamedTemporaryFile(prefix="frame-") as file:
         file.write(frame)
         file.flush()
-        command = [str(program), "--socket", server, "--frame", file.name, *options]
+        command = [*within, str(program), "--socket", server, "--frame", file.name, *options]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
                 yield process
             finally:
                 process.kill()
+
+
+@contextlib.contextmanager
+def pod(number: int) -> Iterator[tuple[str, ...]]:
+    """What to start a program with so that it runs in a pod of its own: in a control group of the kubelet's names."""
+    name = f"kubepods/pod5eed{number:04x}-0000-4000-8000-00000000beef"
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for mount in sorted((line for line in mounts if line[2] in {"cgroup", "cgroup2"}), key=lambda line: line[2]):
+        directory = Path(mount[1]) / name / f"{number:064x}"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            break
+        except OSError:
+            continue
+    else:
+        raise BenchError("no control group can be made: run as root, on a machine with a writable cgroup hierarchy")
+    try:
+        yield "sh", "-c", f'echo $$ > {directory}/cgroup.procs && exec "$@"', "sh"
+    finally:
+        for path in (directory, directory.parent, directory.parent.parent):
+            with contextlib.suppress(OSError):  # the other pod is still there
+                path.rmdir()
 
 
 def finish(process: subprocess.Popen[str], *, now: bool = False) -> Load:

@@ -97,10 +97,17 @@ class Program:
 class Daemon(Program):
     """``quotehelper serve`` as a process."""
 
-    def __init__(self, state: Path, path: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        path: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        launcher: Sequence[str] = (),
+    ) -> None:
         self.path = path
         command = ("serve", "--platform", "simulated", "--state", str(state), "--socket", str(path))
-        super().__init__(*command, *options, environment=environment)
+        super().__init__(*command, *options, environment=environment, launcher=launcher)
 
     def children(self, module: str = "quotehelper.cli.daemon") -> list[int]:
         """The process ids of its serving processes, or of those children that run another ``module``."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from quotehelper.aesm.transport import SOCKET_PATH
 from quotehelper.errors import ConfigError
 from quotehelper.node.config import Limits, Settings, SocketSettings, decode_settings, encode_settings
-from quotehelper.node.log import Level, LogFormat
+from quotehelper.node.log import Level, LogFormat, LogSettings
 from quotehelper.platforms.dcap.files import DcapFiles
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ def settings_of(file: Path | None, text: str = "", level: Level | None = None) -
 def test_without_a_file_the_defaults_hold() -> None:
     reloadable = settings_of(None).reloadable()
     assert reloadable.limits == Limits()
-    assert reloadable.log == (Level.INFO, LogFormat.TEXT)
+    assert reloadable.log == LogSettings(Level.INFO, LogFormat.TEXT)
 
 
 def test_the_file_overlays_the_defaults(tmp_path: Path) -> None:
     text = 'log_level = "debug"\nlog_format = "json"\n[limits]\nconnections = 99\nquote_s = 1.5\n'
     reloadable = settings_of(tmp_path / "file.toml", text).reloadable()
     assert reloadable.limits == Limits(connections=99, quote_s=1.5)
-    assert reloadable.log == (Level.DEBUG, LogFormat.JSON)
+    assert reloadable.log == LogSettings(Level.DEBUG, LogFormat.JSON)
 
 
 def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:
@@ -53,6 +53,8 @@ def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:
         ("limits = 3", "limits is not a table"),
         ('log_level = "loud"', "log_level is 'loud', known are debug, info, warning, error"),
         ("log_level = 3", "log_level is 3"),
+        ("log_successes = -1", "log_successes is -1, not a whole number from 0 on"),
+        ("log_successes = true", "log_successes is True, not a whole number from 0 on"),
         ("= nonsense", "line 1"),
     ],
 )

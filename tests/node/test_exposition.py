@@ -6,6 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from quotehelper.aesm.messages import GetQuoteExRequest, InitQuoteExRequest
 from quotehelper.node import exposition, telemetry
+from quotehelper.node.cgroup_path import Workload, WorkloadKind
 from quotehelper.node.counters import BUCKETS, Counters, DaemonState, ServingCount, Supervision, WorkerCount
 from quotehelper.node.telemetry import METRICS
 
@@ -36,6 +37,7 @@ def parsed(counters: Counters, now_ns: int = 0) -> dict[tuple[str, tuple[tuple[s
 def test_every_metric_is_told_with_its_sentence_kind_and_labels() -> None:
     counters = Counters.create(2)
     counters.serving[0].answered(InitQuoteExRequest, 0)
+    counters.serving[0].peers.tally(Workload(WorkloadKind.HOST))
     families = {
         family.name: family
         for family in text_string_to_metric_families(exposition.encode(exposition.collect(counters, 0)))

@@ -12,8 +12,8 @@ The file has the same names, in tables::
     [serve]
     platform = "simulated"
 
-``log_level``, ``log_format`` and ``[limits]`` are what SIGHUP can change. ``[serve]`` holds defaults for the options of
-`quotehelper serve`, which decide what the daemon *is* (its socket, its platform): only the command line reads it.
+``log_level``, ``log_format``, ``log_successes`` and ``[limits]`` are what SIGHUP can change. ``[serve]`` holds defaults
+for the options of `quotehelper serve`, which decide what the daemon *is* (its socket, its platform): only the command line reads it.
 """
 
 from __future__ import annotations
@@ -170,7 +170,8 @@ class Settings(NamedTuple):
             raise ConfigError(f"{self.config_file}: {fault.problem}", _CONFIG_HINT)
         level = self.log_level or _LEVELS[table.get("log_level", "info")]
         log_format = self.log_format or _FORMATS[table.get("log_format", "text")]
-        return Reloadable(LogSettings(level, log_format), Limits(**table.get("limits", {})))
+        log = LogSettings(level, log_format, table.get("log_successes", LogSettings().successes))
+        return Reloadable(log, Limits(**table.get("limits", {})))
 
 
 class Fault(NamedTuple):
@@ -186,13 +187,16 @@ def find_faults(table: Mapping[str, object]) -> Iterator[Fault]:
         value = table.get(name, next(iter(choices)))
         if not isinstance(value, str) or value not in choices:
             yield Fault((name,), f"{name} is {value!r}, known are {', '.join(choices)}")
+    successes = table.get("log_successes", 0)
+    if not isinstance(successes, int) or isinstance(successes, bool) or successes < 0:
+        yield Fault(("log_successes",), f"log_successes is {successes!r}, not a whole number from 0 on")
     for name in ("limits", "serve"):
         if not isinstance(table.get(name, {}), dict):
             yield Fault((name,), f"{name} is not a table")
     limits = table.get("limits")
     for name, value in limits.items() if isinstance(limits, dict) else ():
         yield from _find_fault_in_limit(name, value)
-    for name in sorted(table.keys() - {"log_level", "log_format", "limits", "serve"}):
+    for name in sorted(table.keys() - {"log_level", "log_format", "log_successes", "limits", "serve"}):
         yield Fault((name,), f"unknown setting {name!r}")
 
 

@@ -66,6 +66,7 @@ def collect(counters: Counters, now_ns: int) -> dict[Metric, list[Sample]]:
 
     return {
         telemetry.REQUESTS: _requests(counters),
+        **_by_peer(counters),
         telemetry.QUOTE_SECONDS: [sample for quoting in Quoting for sample in _histogram(counters, quoting)],
         telemetry.IN_FLIGHT: by_slot(ServingCount.IN_FLIGHT),
         telemetry.AT_WORKER: by_slot(ServingCount.AT_WORKER),
@@ -112,6 +113,19 @@ def _requests(counters: Counters) -> list[Sample]:
         Sample({"operation": operation, "status": str(status)}, count)
         for (operation, status), count in sorted(totals.items())
     ]
+
+
+def _by_peer(counters: Counters) -> dict[Metric, list[Sample]]:
+    totals: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for row in counters.serving:
+        for counted in row.peers.read():
+            requests, busy = totals.get(counted[:3], (0, 0))
+            totals[counted[:3]] = (requests + counted.requests, busy + counted.busy)
+    labels = {who: dict(zip(telemetry.PEER_REQUESTS.labels, who, strict=True)) for who in sorted(totals)}
+    return {
+        telemetry.PEER_REQUESTS: [Sample(labels[who], totals[who][0]) for who in labels],
+        telemetry.PEER_BUSY: [Sample(labels[who], totals[who][1]) for who in labels],
+    }
 
 
 def _histogram(counters: Counters, quoting: Quoting) -> Iterator[Sample]:

@@ -37,10 +37,11 @@ class LogFormat(enum.Enum):
 
 
 class LogSettings(NamedTuple):
-    """What is written, and how."""
+    """What is written, and how. Of the requests that succeed every ``successes``-th is told of, none if that is 0."""
 
     level: Level = Level.INFO
     format: LogFormat = LogFormat.TEXT
+    successes: int = 1000
 
 
 class Log:

@@ -64,8 +64,7 @@ class Refusal(Exception):  # noqa: N818  not an error of this daemon: a status t
 class Service:
     """Answers requests with ``platform``. ``limits`` may be exchanged at any time, the platform between requests.
 
-    ``status`` is that of the answer given last. ``peer`` is who gets the next one, for the log. Of the requests that
-    succeed every ``sample_successes``-th is logged, none if that is 0.
+    ``status`` is that of the answer given last. ``peer`` is who gets the next one, for the log.
     """
 
     def __init__(self, platform: Platform, limits: Limits, log: Log) -> None:
@@ -73,7 +72,6 @@ class Service:
         self.limits = limits
         self.status: int = _SUCCESS
         self.peer: Peer | None = None
-        self.sample_successes = 0
         self._unlogged = 0
         self._log = log
         self._handlers: dict[type[messages.Request], Callable[..., messages.Response]] = {
@@ -127,7 +125,7 @@ class Service:
     def _succeed(self, request: messages.Request) -> None:
         self.status = _SUCCESS
         self._unlogged += 1
-        if self._unlogged >= self.sample_successes > 0:
+        if self._unlogged >= self._log.settings.successes > 0:
             self._unlogged = 0
             self._log.info("request answered", request=type(request).__name__, **self._asked_by())
 

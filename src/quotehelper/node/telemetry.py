@@ -35,6 +35,19 @@ REQUESTS = Metric(
     ("operation", "status"),
     "Requests answered, by AESM operation and by the status they got; 0 is success.",
 )
+PEER_REQUESTS = Metric(
+    "quotehelper_peer_requests_total",
+    _COUNTER,
+    ("peer", "pod_uid", "container_id"),
+    "Requests answered, by who asked: a pod's container, a container outside of pods, a process of the host; unknown: "
+    "the log says why; other: beyond the peers that are counted apart.",
+)
+PEER_BUSY = Metric(
+    "quotehelper_peer_busy_total",
+    _COUNTER,
+    ("peer", "pod_uid", "container_id"),
+    "Of those, how many were told to come back later (18).",
+)
 QUOTE_SECONDS = Metric(
     "quotehelper_quote_seconds",
     _HISTOGRAM,
@@ -148,6 +161,8 @@ HARDWARE_OBSTACLES = Metric(
 
 METRICS = (
     REQUESTS,
+    PEER_REQUESTS,
+    PEER_BUSY,
     QUOTE_SECONDS,
     IN_FLIGHT,
     AT_WORKER,
