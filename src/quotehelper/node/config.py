@@ -13,7 +13,8 @@ The file has the same names, in tables::
     platform = "simulated"
 
 ``log_level``, ``log_format``, ``log_successes`` and ``[limits]`` are what SIGHUP can change. ``[serve]`` holds defaults
-for the options of `quotehelper serve`, which decide what the daemon *is* (its socket, its platform): only the command line reads it.
+for the options of `quotehelper serve`, which decide what the daemon *is* (its socket, its platform): only the command
+line reads it.
 """
 
 from __future__ import annotations
