@@ -18,15 +18,15 @@ def accept(listening: socket.socket, most: int, peers: Peers, now: float) -> tup
 
     Who is calling is settled after the last was accepted: who was known and lives then has made its connection itself.
     """
-    descriptors, reason = [], None
+    connections, reason = [], None
     try:
         for _ in range(most):
             fd, _address = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001  accept() would build an object of 2 µs
             os.set_blocking(fd, False)
-            descriptors.append(fd)
+            connections.append(Connection(fd, now, peers.identify(fd)))
     except OSError as error:
         reason = error
-    who = [peers.identify(fd) for fd in descriptors]
-    if descriptors and peers.forget_ended():
-        who = [peers.identify(fd) for fd in descriptors]
-    return [Connection(fd, now, peer) for fd, peer in zip(descriptors, who, strict=True)], reason
+    if connections and peers.forget_ended():
+        for connection in connections:
+            connection.peer = peers.identify(connection.fd)
+    return connections, reason

@@ -157,17 +157,15 @@ def quoting_of(status: int) -> Quoting:
 _LATENCIES_OF_STATUS = [_LATENCIES_AT + _LATENCY_CELLS * quoting_of(status) for status in range(STATUSES)]
 
 
-_BUSY = int(AesmStatus.BUSY)
-
-
 class ServingCounts:
     """A serving process's row: counted on the way of every request, so that each call takes well under 1 µs."""
 
-    __slots__ = ("_cells", "peers")
+    __slots__ = ("_cells", "_count_peer", "peers")
 
     def __init__(self, cells: memoryview, peers: PeerCounts) -> None:
         self._cells = cells
         self.peers = peers
+        self._count_peer = peers.answered
 
     def add(self, cell: ServingCount) -> None:
         """Count one more."""
@@ -180,13 +178,13 @@ class ServingCounts:
     def answered(self, kind: type[Request], status: int, peer: Peer | None = None) -> None:
         """A request of ``peer`` was answered with ``status``."""
         if peer is not None:
-            self.peers.answered(peer.tally, busy=status == _BUSY)
+            self._count_peer(peer.tally, status)
         self._cells[_AT_OF_OPERATION.get(kind, _OTHER_AT) + (status if status < STATUSES else STATUSES - 1)] += 1
 
     def quoted(self, status: int, seconds: float, peer: Peer | None = None) -> None:
         """A quote request of ``peer`` was answered with ``status``, ``seconds`` after it was complete."""
         if peer is not None:
-            self.peers.answered(peer.tally, busy=status == _BUSY)
+            self._count_peer(peer.tally, status)
         cells = self._cells
         if status >= STATUSES:
             status = STATUSES - 1

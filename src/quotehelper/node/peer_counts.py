@@ -20,6 +20,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from quotehelper.aesm.status import AesmStatus
 from quotehelper.node.cgroup_path import Workload, WorkloadKind
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _SHARED = (OTHER, WorkloadKind.HOST.value, WorkloadKind.UNKNOWN.value)
 """What the first places are for."""
 
 _REQUESTS, _BUSY = 8, 9
+_BUSY_STATUS = int(AesmStatus.BUSY)
 _ATTEMPTS = 8
 
 
@@ -75,11 +77,11 @@ class PeerCounts:
         self._next_look = 0.0
         self._ready = False
 
-    def answered(self, tally: Tally, *, busy: bool) -> None:
-        """A request of the peer of ``tally`` was answered, with status 18 if ``busy``."""
+    def answered(self, tally: Tally, status: int) -> None:
+        """A request of the peer of ``tally`` was answered with ``status``."""
         cells, at = self._cells, tally.at
         cells[at + _REQUESTS] += 1
-        if busy:
+        if status == _BUSY_STATUS:
             cells[at + _BUSY] += 1
 
     def tally(self, workload: Workload) -> Tally:

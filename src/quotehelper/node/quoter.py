@@ -79,11 +79,12 @@ class _Queueing(abc.ABC):
 
     def append(self, admitted: Admitted, /) -> TurnedAway | None:
         """Take a request; if that is too much, say which one is not taken, or no longer."""
-        limits, waiting, group = self._service.limits, self._waiting, admitted[0].group
-        turned_away = None
-        if waiting.waiting(group) >= limits.in_flight_per_group:
+        limits, waiting, peer = self._service.limits, self._waiting, admitted[0].peer
+        group = "" if peer is None else peer.group
+        count, turned_away = len(self), None
+        if count >= limits.in_flight_per_group and waiting.waiting(group) >= limits.in_flight_per_group:
             return admitted, "too many quotes of one pod or user in flight: limits.in_flight_per_group"
-        if len(self) >= limits.in_flight:
+        if count >= limits.in_flight:
             displaced = waiting.displace(group)
             turned_away = (displaced or admitted, "too many quotes in flight: limits.in_flight")
             if displaced is None:

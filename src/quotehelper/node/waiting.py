@@ -46,11 +46,6 @@ class Connection:
         self.queued = False
 
     @property
-    def group(self) -> str:
-        """Whose share of the quotes its requests take."""
-        return "" if self.peer is None else self.peer.group
-
-    @property
     def fields(self) -> dict[str, object]:
         """What the log says of its peer."""
         return {} if self.peer is None else self.peer.fields()
