@@ -12,6 +12,7 @@ from quotehelper.aesm.status import AesmStatus
 from quotehelper.cli.main import cli
 from quotehelper.errors import ConfigError, PlatformCause
 from quotehelper.node.config import Limits, Settings
+from quotehelper.node.rules import EnclaveRules
 from quotehelper.node.service import STATUS_OF_CAUSE
 
 ROOT = Path(__file__).parents[2]
@@ -85,3 +86,7 @@ def test_every_cause_has_a_status_and_a_row() -> None:
 def test_statuses_are_called_as_they_are() -> None:
     named = {int(row[0]): row[1] for row in rows(OPERATIONS, "status") if row[0].isdecimal()}
     assert named == {status: AesmStatus(status).name for status in named}
+
+
+def test_every_rule_for_enclaves_has_a_row() -> None:
+    assert [row[0] for row in rows(OPERATIONS, "setting of `[enclaves]`")] == list(EnclaveRules._fields)

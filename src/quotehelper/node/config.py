@@ -12,9 +12,9 @@ The file has the same names, in tables::
     [serve]
     platform = "simulated"
 
-``log_level``, ``log_format``, ``log_successes`` and ``[limits]`` are what SIGHUP can change. ``[serve]`` holds defaults
-for the options of `quotehelper serve`, which decide what the daemon *is* (its socket, its platform): only the command
-line reads it.
+``log_level``, ``log_format``, ``log_successes``, ``[limits]`` and ``[enclaves]`` (see ``rules``) are what SIGHUP can
+change. ``[serve]`` holds defaults for the options of `quotehelper serve`, which decide what the daemon *is* (its
+socket, its platform): only the command line reads it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from quotehelper.aesm.transport import SOCKET_PATH
 from quotehelper.errors import ConfigError
 from quotehelper.node.log import Level, LogFormat, LogSettings
+from quotehelper.node.rules import EnclaveRules, faults_in_rules, read_rules
 from quotehelper.platforms.dcap.files import DcapFiles
 from quotehelper.platforms.registry import PlatformSettings
 
@@ -120,6 +121,7 @@ class Reloadable(NamedTuple):
 
     log: LogSettings
     limits: Limits
+    rules: EnclaveRules
 
 
 class Settings(NamedTuple):
@@ -165,14 +167,14 @@ class Settings(NamedTuple):
         return PlatformSettings(self.platform, self.state, self.dcap, self.upstream, self.socket.path, self.qe_isv_svn)
 
     def reloadable(self) -> Reloadable:
-        """The log settings and limits as the file says now. Raises ConfigError, naming file and setting."""
+        """The log settings, limits and rules as the file says now. Raises ConfigError, naming file and setting."""
         table: dict[str, Any] = {} if self.config_file is None else _read(self.config_file)
         for fault in find_faults(table):
             raise ConfigError(f"{self.config_file}: {fault.problem}", _CONFIG_HINT)
         level = self.log_level or _LEVELS[table.get("log_level", "info")]
         log_format = self.log_format or _FORMATS[table.get("log_format", "text")]
         log = LogSettings(level, log_format, table.get("log_successes", LogSettings().successes))
-        return Reloadable(log, Limits(**table.get("limits", {})))
+        return Reloadable(log, Limits(**table.get("limits", {})), read_rules(table.get("enclaves", {})))
 
 
 class Fault(NamedTuple):
@@ -191,13 +193,16 @@ def find_faults(table: Mapping[str, object]) -> Iterator[Fault]:
     successes = table.get("log_successes", 0)
     if not isinstance(successes, int) or isinstance(successes, bool) or successes < 0:
         yield Fault(("log_successes",), f"log_successes is {successes!r}, not a whole number from 0 on")
-    for name in ("limits", "serve"):
+    for name in ("limits", "enclaves", "serve"):
         if not isinstance(table.get(name, {}), dict):
             yield Fault((name,), f"{name} is not a table")
     limits = table.get("limits")
     for name, value in limits.items() if isinstance(limits, dict) else ():
         yield from _find_fault_in_limit(name, value)
-    for name in sorted(table.keys() - {"log_level", "log_format", "log_successes", "limits", "serve"}):
+    enclaves = table.get("enclaves")
+    for name, problem in faults_in_rules(enclaves) if isinstance(enclaves, dict) else ():
+        yield Fault(("enclaves", name), problem)
+    for name in sorted(table.keys() - {"log_level", "log_format", "log_successes", "limits", "enclaves", "serve"}):
         yield Fault((name,), f"unknown setting {name!r}")
 
 

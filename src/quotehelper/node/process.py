@@ -37,7 +37,7 @@ def serve(settings: Settings, listeners: Sequence[socket.socket], log: Log, leas
     Raises ConfigError if the platform's state can't be used.
     """
     wakeup = _heed_signals()
-    limits = settings.reloadable().limits
+    _log, limits, rules = settings.reloadable()
     named: dict[str, Quoting] = {}
 
     def open_platform(limits: Limits) -> Platform:
@@ -50,7 +50,7 @@ def serve(settings: Settings, listeners: Sequence[socket.socket], log: Log, leas
 
     def reload() -> None:
         try:
-            log.settings, limits = settings.reloadable()
+            log.settings, limits, rules = settings.reloadable()
             if place.channel is None:
                 old, service.platform = service.platform, open_platform(limits)
                 old.close()
@@ -58,6 +58,7 @@ def serve(settings: Settings, listeners: Sequence[socket.socket], log: Log, leas
             log.error("not reloaded", reason=error, consequence="the settings and state in force stay")
             return
         service.limits = loop.limits = limits
+        service.rules = rules
         log.info("reloaded", level=log.settings.level.name)
         say_ready()
 
@@ -75,6 +76,7 @@ def serve(settings: Settings, listeners: Sequence[socket.socket], log: Log, leas
         service = Service(remote, limits, log)
         quoter = RemoteQuoter(service, remote, place.counts)
     published = None if settings.private_dir is None else lambda: inode(settings.socket.path)
+    service.rules = rules
     peers = Peers(log, place.counts.peers)
     reins = Reins(wakeup, leash, reload, published)
     loop = ServingLoop(listeners, service, log, reins, quoter, place.counts, peers)

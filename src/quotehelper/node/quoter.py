@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BATCH = 32
 """Quotes made between two looks at everything else: 32 quotes take under 2 ms."""
 
-MIXED_BATCH = 8
+MIXED_BATCH = 4
 """The same while several groups ask: whoever has just come must not wait for a crowd's whole batch."""
 
 _LATE = "waited too long"

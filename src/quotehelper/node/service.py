@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from quotehelper.aesm import messages
 from quotehelper.aesm.status import AesmStatus, name_status
 from quotehelper.errors import DecodeError, PlatformCause, PlatformError
+from quotehelper.node.rules import EnclaveRules
 from quotehelper.platforms.platform import QuoteOrder
 from quotehelper.sgx.key_id import AttestationAlgorithm, AttestationKeyId, QeReportInfo, read_key_id_list
 from quotehelper.sgx.report import Report
@@ -50,6 +51,7 @@ STATUS_OF_CAUSE = {
 
 
 _SUCCESS = AesmStatus.SUCCESS
+_NO_RULES = EnclaveRules()
 
 
 class Refusal(Exception):  # noqa: N818  not an error of this daemon: a status that the client is told
@@ -62,7 +64,7 @@ class Refusal(Exception):  # noqa: N818  not an error of this daemon: a status t
 
 
 class Service:
-    """Answers requests with ``platform``. ``limits`` may be exchanged at any time, the platform between requests.
+    """Answers requests with ``platform``. ``limits``, ``rules`` may be exchanged at any time, it between requests.
 
     ``status`` is that of the answer given last. ``peer`` is who gets the next one, for the log.
     """
@@ -70,6 +72,7 @@ class Service:
     def __init__(self, platform: Platform, limits: Limits, log: Log) -> None:
         self.platform = platform
         self.limits = limits
+        self.rules = _NO_RULES
         self.status: int = _SUCCESS
         self.peer: Peer | None = None
         self._unlogged = 0
@@ -175,6 +178,8 @@ class Service:
                 AesmStatus.PARAMETER_ERROR,
                 f"buf_size is {request.buf_size}, it goes from {size} to {self.limits.buffer_bytes}",
             )
+        if self.rules != _NO_RULES and (objection := self.rules.objection(Report(request.report).body)):
+            raise Refusal(AesmStatus.PARAMETER_ERROR, objection)
         return key
 
     def _quote_size(self, request: messages.GetQuoteSizeExRequest) -> messages.Response:
