@@ -157,10 +157,9 @@ class ServingLoop:
         for connection in connections:
             self._counts.add(_CONNECTIONS)
             self._receive(connection)
-        if isinstance(reason, BlockingIOError):
-            if self._end_by is not None:
-                self._close_listener(listening)  # all that had connected before are accepted
-        elif reason is not None:
+        if isinstance(reason, BlockingIOError) and self._end_by is not None:
+            self._close_listener(listening)  # all that had connected before are accepted
+        elif reason is not None and not isinstance(reason, BlockingIOError):
             self._cannot_accept(reason)
 
     def _cannot_accept(self, error: OSError) -> None:
