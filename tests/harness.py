@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -160,6 +161,15 @@ class WrittenLog(Log):
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
+
+
+def open_files(pid: int | str) -> set[str]:
+    """What process ``pid`` has open, as its links say; what it opens and closes meanwhile may be left out."""
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(descriptor.readlink()))
+    return found
 
 
 def receive_frame(client: socket.socket) -> bytes:

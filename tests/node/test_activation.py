@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import frames
-from harness import DEADLINE_S, Program, receive_frame
+from control_client import Control
+from harness import DEADLINE_S, Program, open_files, receive_frame
 from quotehelper.node.inode import inode
 
 if TYPE_CHECKING:
@@ -124,17 +125,17 @@ def test_a_path_over_a_link_is_the_same(
 def test_no_other_process_of_the_daemon_inherits_it(
     activate: Callable[..., Program], opened: socket.socket, tmp_path: Path
 ) -> None:
-    daemon = activate(opened, options=("--metrics", str(tmp_path / "metrics.socket")))
+    control = Control(tmp_path / "metrics.socket")
+    daemon = activate(opened, options=("--metrics", str(control.path)))
     daemon.wait_for(" ready ")
+    control.wait_for("/readyz", 200)
     number = f"socket:[{os.fstat(opened.fileno()).st_ino}]"
     children = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children").read_text().split()
-    holders = {
-        child: number in {os.readlink(fd) for fd in Path(f"/proc/{child}/fd").iterdir()}  # noqa: PTH115  plain text
+    holds = {
+        b"node.control" in Path(f"/proc/{child}/cmdline").read_bytes(): number in open_files(child)
         for child in children
     }
-    control = [child for child in children if b"node.control" in Path(f"/proc/{child}/cmdline").read_bytes()]
-    assert [holders[child] for child in control] == [False]
-    assert any(holders.values())
+    assert holds == {True: False, False: True}
 
 
 def failure(daemon: Program) -> str:

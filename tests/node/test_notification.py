@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import DEADLINE_S, Daemon
+from harness import DEADLINE_S, Daemon, open_files
 from quotehelper.node.notification import STATUS_CHARACTERS, Notifier, _line
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def test_no_process_but_the_supervisor_can_speak(manager: Manager, start: Callab
 
 def datagram_sockets(pid: int) -> set[str]:
     """The inodes of the Unix datagram sockets that process ``pid`` has."""
-    links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    links = open_files(pid)
     table = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
     return {row[6] for row in table if row[4] == "0002" and f"socket:[{row[6]}]" in links}
 
