@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from benchmarks.figures import Figure, Target, middle, spread
 from benchmarks.profile_quote import platform_quote_s
 from benchmarks.rig import (
+    PATIENCE_S,
     ROOT,
     BenchError,
     Daemon,
@@ -44,7 +45,8 @@ from quotehelper.node.log import Log, LogSettings
 from quotehelper.node.process import serve
 listener, leash, state = {arguments}
 settings, sockets = Settings("simulated", state), [socket.socket(fileno=listener)]
-place = Place(Counters.create(1).serving[0], None)
+counters = Counters.create(1)
+place = Place(counters.serving[0], None, counters.workers[0])
 serve(settings, sockets, Log(LogSettings()), Leash(socket.socket(fileno=leash)), place)
 """
 """A serving process without its supervisor, on descriptors that it inherits."""
@@ -154,8 +156,14 @@ def _start_serving(plan: Plan) -> float:
         inherited = (listener.fileno(), theirs.fileno())
         program = _SERVE_ALONE.format(arguments=repr((*inherited, str(plan.state))))
         begin = time.perf_counter()
-        process = subprocess.Popen([sys.executable, "-c", program], pass_fds=inherited, stderr=subprocess.DEVNULL)
-        receive_frame(client)
+        process = subprocess.Popen([sys.executable, "-c", program], pass_fds=inherited, stderr=subprocess.PIPE)
+        client.settimeout(PATIENCE_S)
+        try:
+            receive_frame(client)
+        except TimeoutError:
+            process.kill()
+            said = process.communicate()[1].decode(errors="replace").strip()
+            raise BenchError(f"a serving process alone gave no quote: {said}") from None
         seconds = time.perf_counter() - begin
         ours.close()
         end(process)
