@@ -184,7 +184,8 @@ class Node:
             self.look_after()
             time.sleep(0.05)
         kept = {file.name for file in self._directory.iterdir() if file.name == "aesm.socket" or file.name[0] == "."}
-        kept |= {file.name for file in self._private.iterdir()}
+        private = {file.name for file in self._private.iterdir()}
+        kept |= {name for name in private if not name.startswith("candidate.")}  # a killed one's: the next removes it
         kept -= {"lock", "handover.socket", "owner.json", "retired.json", "quoting.json"}
         if kept:
             self.complaints.append(f"left behind: {', '.join(sorted(kept))}")
