@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import signal
 import socket
 import ssl
@@ -129,8 +130,10 @@ def test_an_address_that_is_taken_is_said(offline: Pccs, tmp_path: Path) -> None
 
 
 def test_importing_what_is_not_genuine_ends_with_1(exported: Path, tmp_path: Path) -> None:
-    """Without the simulated root the word of its authority is not taken."""
-    ended = run_cli("pccs", "import", str(exported / "pccs.json"), "--db", str(tmp_path / "s.db"), check=False)
+    body = json.loads((exported / "pccs.json").read_text())
+    body["collaterals"]["tcbinfos"][0]["sgx_tcbinfo"]["tcbInfo"]["tcbEvaluationDataNumber"] += 1
+    (tmp_path / "forged.json").write_text(json.dumps(body))
+    ended = run_cli("pccs", "import", str(tmp_path / "forged.json"), "--db", str(tmp_path / "s.db"), check=False)
     assert ended.returncode == 1
     assert "not proven" in ended.stderr
 

@@ -109,7 +109,9 @@ def _epc_sum(pod: Pod, asked: list[SgxRequests], settings: AdmissionSettings) ->
     if not total or not text(pod.spec, "runtimeClassName"):
         return
     amount = format_bytes(total)
-    if pod.annotations.get(INTEL_EPC_SUM) != amount:
+    if members(pod.raw, "metadata") is None:  # no API server sends such a pod
+        yield set_member(pointer("metadata"), None, "annotations", {INTEL_EPC_SUM: amount})
+    elif pod.annotations.get(INTEL_EPC_SUM) != amount:
         holder = pointer("metadata", "annotations")
         yield set_member(holder, members(pod.metadata, "annotations"), INTEL_EPC_SUM, amount)
 
