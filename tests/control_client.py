@@ -49,9 +49,10 @@ class Control:
         """The answer of ``path`` when it has ``status``, waited for."""
         tick, answer = threading.Event(), None
         for _ in range(int(DEADLINE_S / 0.02)):
-            got, answer = self.health(path)
-            if got == status:
-                return answer
+            with contextlib.suppress(ConnectionError, http.client.BadStatusLine):  # at its limit of connections
+                got, answer = self.health(path)
+                if got == status:
+                    return answer
             tick.wait(0.02)
         pytest.fail(f"{path} does not become {status}: {answer}")
 

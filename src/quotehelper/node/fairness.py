@@ -75,7 +75,7 @@ class FairQueue(Generic[_T]):
 
     def displace(self, group: str) -> _T | None:
         """Take out the item that must make room for one of ``group``, or None if ``group`` has its share."""
-        longest = max(self._queues.values(), key=len, default=None)
+        longest = max((self._queues[turn] for turn in self._turns), key=len, default=None)
         if longest is None or len(longest) < self.waiting(group) + 2:
             return None
         self._length -= 1
