@@ -87,7 +87,8 @@ class Keeper:
         if kept is None:
             return await fetching
         try:
-            return await asyncio.wait_for(asyncio.shield(fetching), self.patience.expired_s)
+            async with asyncio.timeout(self.patience.expired_s):  # wait_for of Python 3.11 can lose a cancellation
+                return await asyncio.shield(fetching)
         except (SourceError, TimeoutError) as error:
             self._log.warning("expired document given", document=str(key), reason=str(error) or "the source is slow")
             return kept
